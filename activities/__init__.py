@@ -1,0 +1,1 @@
+"""Activities: accept one model, lease, call, record, return one model."""

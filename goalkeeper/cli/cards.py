@@ -1,0 +1,73 @@
+"""An approval request in a terminal: the card of `hitl.cards`, the same as on the console.
+
+It lays out and adds nothing: every text on a card is plain already.
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from goalkeeper.contracts.goal import OpenRequest
+from hitl.cards import ActionCard, Fact, Section, card
+
+
+def card_view(asked: OpenRequest) -> RenderableType:
+    """Everything that a person must see before answering."""
+    shown = card(
+        asked.request, datetime.now(UTC), approved_by=asked.approved_by, closed=asked.closed
+    )
+    parts: list[RenderableType] = [_facts(shown.facts)]
+    if shown.time_left:
+        parts.append(Text(f"Time left: {shown.time_left}"))
+    parts += [Text(f"! {w}", style="bold yellow") for w in shown.warnings]
+    parts += [Text(f"Asked because: {r}") for r in shown.reasons]
+    for action in shown.actions:
+        parts += _action(action)
+    for preview in shown.previews:
+        parts.append(Text.assemble("\n", (f"Output of {preview.title}", "bold")))
+        parts.append(_indented(_section(preview)))
+    parts.append(Text(f"\nIf approved: {shown.if_approved}\nIf denied: {shown.if_denied}"))
+    parts.append(Text(f"Request {shown.digest}", style="dim"))
+    return Panel(Group(*parts), title=Text(shown.title), title_align="left", border_style="yellow")
+
+
+def _action(action: ActionCard) -> list[RenderableType]:
+    return [
+        Text.assemble("\n", (action.task_id, "bold"), f": {action.operation}"),
+        _indented(_facts(action.facts)),
+        _indented(_section(action.inputs)),
+        _indented(Text(action.digest, style="dim")),
+    ]
+
+
+def _section(section: Section) -> RenderableType:
+    parts: list[RenderableType] = [_facts(section.facts)] if section.facts else []
+    for table in section.tables:
+        shown = Table(box=box.SIMPLE, title=Text(table.title), title_justify="left")
+        for column in table.columns:
+            shown.add_column(Text(column), overflow="fold")
+        for row in table.rows:
+            shown.add_row(*(Text(cell) for cell in row))
+        parts.append(shown)
+    if section.omitted:
+        parts.append(Text(section.omitted, style="dim"))
+    return Group(*parts)
+
+
+def _facts(facts: Iterable[Fact]) -> RenderableType:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", max_width=30, overflow="fold")
+    grid.add_column(overflow="fold")
+    for fact in facts:
+        grid.add_row(Text(fact.label), Text(fact.value))
+    return grid
+
+
+def _indented(part: RenderableType) -> RenderableType:
+    return Padding(part, (0, 0, 0, 2))

@@ -1,0 +1,1 @@
+"""The names and models that workflows, activities and clients agree on: pure."""

@@ -1,0 +1,182 @@
+"""Settings: where things are and how much they may use.
+
+Read once by a composition root and handed down; nothing else reads the environment. In rising
+order of precedence: the defaults below, ``stack.json`` (addresses that `goalkeeper up` chose),
+``settings.toml`` in the state folder (or the file that ``GOALKEEPER_CONFIG`` names), and
+environment variables ``GOALKEEPER_<NAME>``.
+"""
+
+import difflib
+import json
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError
+
+from goalkeeper.domain.base import Model
+from goalkeeper.domain.errors import InvalidSettings
+
+DEFAULT_STATE = Path("~/.local/state/goalkeeper")
+PREFIX = "GOALKEEPER_"
+_NOT_SETTINGS = {"CONFIG", "TOKEN", "AS"}
+"""Variables that the CLI reads itself."""
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class Settings(Model):
+    """Everything that differs from one installation to the next."""
+
+    state: Path = DEFAULT_STATE
+    """The folder that holds the embedded stack, the audit log, evidence and logs."""
+    temporal_address: str = "127.0.0.1:7233"
+    temporal_namespace: str = "default"
+    task_queue: str = "goalkeeper"
+    temporal_ui_url: str = "http://127.0.0.1:8233"
+    vault_address: str = "http://127.0.0.1:8200"
+    gateway_url: str = "http://127.0.0.1:8400"
+    worker_metrics_port: Port = 9464
+    gateway_metrics_path: str = "/metrics"
+    contracts: tuple[Path, ...] = ()
+    """Folders with further contracts; the shipped ones are always known."""
+    policy: Path | None = None
+    """A Cedar policy file instead of the shipped one."""
+    identities: Path | None = None
+    """The identities file; ``identities.yaml`` in the state folder when unset."""
+    docker_host: str = "unix:///var/run/docker.sock"
+    sandbox_image: str = "goalkeeper-base:1"
+    sandbox_concurrency: Annotated[int, Field(ge=1, le=64)] = max(2, os.cpu_count() or 2)
+    worker_activities: Annotated[int, Field(ge=1, le=1000)] = 100
+    """Activities that one worker runs at a time."""
+    worker_cached_workflows: Annotated[int, Field(ge=0, le=100_000)] = 500
+    window: Annotated[int, Field(ge=1, le=500)] = 200
+    """Tasks of one goal that run at a time."""
+    graceful_shutdown_seconds: Annotated[float, Field(ge=0, le=600)] = 10
+    webhook_url: str | None = None
+    """Where `notify.send` posts besides the local feed."""
+    git_hosts: tuple[str, ...] = ()
+    """``host`` or ``host:port`` that git may be asked on; empty allows any."""
+    git_allow_file: bool = False
+    """Whether a repository may be a folder of this machine (``file:///…``)."""
+    otlp_endpoint: str | None = None
+    """OpenTelemetry traces go here over OTLP/HTTP; unset means none are made."""
+    log_level: str = "INFO"
+
+    @property
+    def identities_file(self) -> Path:
+        """Where people are listed."""
+        return self.identities or self.state / "identities.yaml"
+
+    @property
+    def audit_file(self) -> Path:
+        """The audit log's database."""
+        return self.state / "audit" / "audit.sqlite"
+
+    @property
+    def ledger_file(self) -> Path:
+        """Grants spent, leases alive, effects to undo."""
+        return self.state / "ledger.sqlite"
+
+    @property
+    def evidence_folder(self) -> Path:
+        """Artifacts by digest, and live output."""
+        return self.state / "evidence"
+
+    @property
+    def logs_folder(self) -> Path:
+        """One log a process."""
+        return self.state / "logs"
+
+
+def load_settings(
+    state: Path | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    config: Path | None = None,
+    **overrides: Any,
+) -> Settings:
+    """Read the settings of one installation.
+
+    Args:
+        state: the state folder; else ``GOALKEEPER_STATE``, else the default.
+        environ: the environment; ``os.environ`` when None.
+        config: the settings file; else ``GOALKEEPER_CONFIG``, else ``settings.toml`` in `state`.
+        overrides: values that win over everything.
+
+    Raises:
+        InvalidSettings: a file does not parse, a name is misspelt or a value is wrong.
+    """
+    env = os.environ if environ is None else environ
+    chosen = state or Path(env.get(PREFIX + "STATE", str(DEFAULT_STATE)))
+    folder = chosen.expanduser().absolute()
+    merged: dict[str, Any] = {}
+    origin: dict[str, str] = {}
+
+    def take(values: Mapping[str, Any], where: str) -> None:
+        for name, value in values.items():
+            if name not in Settings.model_fields:
+                raise InvalidSettings(_misspelt(name, where))
+            merged[name] = value
+            origin[name] = where
+
+    take(_stack(folder), str(folder / "stack.json"))
+    named = config or (Path(env[PREFIX + "CONFIG"]) if PREFIX + "CONFIG" in env else None)
+    take(_toml(named or folder / "settings.toml", must_exist=named is not None), str(named or folder / "settings.toml"))
+    for variable in sorted(env):
+        name = variable.removeprefix(PREFIX)
+        if variable.startswith(PREFIX) and name not in _NOT_SETTINGS:
+            take({name.lower(): _from_text(name.lower(), env[variable])}, f"environment variable {variable}")
+    take(overrides, "the call")
+    merged["state"] = folder
+    try:
+        return Settings.model_validate(merged)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]) if first["loc"] else "settings"
+        raise InvalidSettings(
+            f"setting '{name}' (from {origin.get(name, 'defaults')}) is wrong: {first['msg']}"
+        ) from None
+
+
+def _misspelt(name: str, where: str) -> str:
+    close = difflib.get_close_matches(name, list(Settings.model_fields), n=1)
+    hint = f"; did you mean '{close[0]}'?" if close else f"; known settings: {', '.join(sorted(Settings.model_fields))}"
+    return f"{where}: there is no setting '{name}'{hint}"
+
+
+def _from_text(name: str, text: str) -> Any:
+    """Lists are written as JSON or with commas; everything else is for pydantic to read."""
+    field = Settings.model_fields.get(name)
+    if field is not None and str(field.annotation).startswith("tuple"):
+        return json.loads(text) if text.startswith("[") else [t for t in text.split(",") if t]
+    return text
+
+
+def _toml(file: Path, *, must_exist: bool) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text())
+    except FileNotFoundError:
+        if must_exist:
+            raise InvalidSettings(f"the settings file '{file}' does not exist") from None
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidSettings(f"{file}: not valid TOML: {error}") from None
+    except OSError as error:
+        raise InvalidSettings(f"cannot read the settings file '{file}': {error.strerror}") from None
+
+
+def _stack(folder: Path) -> dict[str, Any]:
+    file = folder / "stack.json"
+    try:
+        content = json.loads(file.read_text())
+    except FileNotFoundError:
+        return {}
+    except (ValueError, OSError):
+        raise InvalidSettings(
+            f"'{file}' cannot be read; stop the stack (goalkeeper down), remove the file and start again"
+        ) from None
+    settings: dict[str, Any] = content.get("settings", {})
+    return settings

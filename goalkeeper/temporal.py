@@ -1,0 +1,156 @@
+"""Temporal: one connection, one plugin for clients, workers and replayers alike.
+
+It knows how Goalkeeper's values and errors cross Temporal's boundary, and no workflow or activity
+in particular.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+from pydantic import ValidationError
+from temporalio import activity
+from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.exceptions import ApplicationError, CancelledError
+from temporalio.plugin import SimplePlugin
+from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
+from temporalio.service import RPCError, RPCStatusCode
+from temporalio.worker import (
+    ActivityInboundInterceptor,
+    ExecuteActivityInput,
+    Interceptor,
+    WorkflowRunner,
+)
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+
+from goalkeeper.domain.errors import GoalkeeperError, RateLimited, ServiceUnavailable
+from goalkeeper.settings import Settings
+from goalkeeper.telemetry import task_context
+
+log = structlog.get_logger(__name__)
+
+PASSED_THROUGH = (
+    # Pure modules: importing them anew for each workflow costs 0.8 ms a step and buys nothing.
+    "goalkeeper.domain",
+    "goalkeeper.contracts",
+    "workflows",
+    "pydantic",
+    "pydantic_core",
+    "annotated_types",
+    "rfc8785",
+    "jmespath",
+    "cryptography",
+)
+_CONNECT_SECONDS = 10
+
+
+class ErrorInterceptor(Interceptor):
+    """Turns our errors into `ApplicationError`s at the edge of every activity."""
+
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
+        """Wrap one activity."""
+        return _ErrorInbound(next)
+
+
+class _ErrorInbound(ActivityInboundInterceptor):
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:
+        info = activity.info()
+        with task_context(workflow_id=info.workflow_id or ""):
+            try:
+                return await super().execute_activity(input)
+            except (asyncio.CancelledError, CancelledError, ApplicationError):
+                raise
+            except GoalkeeperError as error:
+                log.warning(
+                    "activity failed",
+                    activity=info.activity_type,
+                    code=error.code,
+                    why=error.message,
+                )
+                failure = to_application_error(error)
+            except Exception as error:
+                # Its text may quote a secret, so it stays out of history.
+                log.exception("activity broke", activity=info.activity_type)
+                failure = ApplicationError(
+                    f"an unexpected {type(error).__name__} in '{info.activity_type}'; "
+                    "the worker's log has the details",
+                    type="InternalError",
+                )
+        # Outside of the except block: a chained exception would reach history with its text.
+        raise failure from None
+
+
+def to_application_error(error: GoalkeeperError) -> ApplicationError:
+    """The one form in which our errors enter a workflow's history."""
+    delay = error.retry_after if isinstance(error, RateLimited) else None
+    return ApplicationError(
+        error.message,
+        type=error.code,
+        non_retryable=not error.retryable,
+        next_retry_delay=delay,
+    )
+
+
+def workflow_runner() -> WorkflowRunner:
+    """Temporal's workflow sandbox, with our pure modules passed through."""
+    restrictions = SandboxRestrictions.default.with_passthrough_modules(*PASSED_THROUGH)
+    return SandboxedWorkflowRunner(restrictions=restrictions)
+
+
+def plugin(interceptors: Sequence[Any] = ()) -> SimplePlugin:
+    """Converter, interceptors, workflow runner and failure types, for every role."""
+    return SimplePlugin(
+        "goalkeeper",
+        data_converter=pydantic_data_converter,
+        interceptors=[ErrorInterceptor(), *interceptors],
+        workflow_runner=workflow_runner(),
+        workflow_failure_exception_types=[ValidationError],
+    )
+
+
+def metrics_runtime(bind_address: str) -> Runtime:
+    """A Temporal runtime that serves the SDK's own metrics for Prometheus."""
+    hours = [50.0, 250.0, 1000.0, 5000.0, 30_000.0, 60_000.0, 600_000.0, 3_600_000.0, 14_400_000.0]
+    return Runtime(
+        telemetry=TelemetryConfig(
+            metrics=PrometheusConfig(
+                bind_address=bind_address,
+                histogram_bucket_overrides={"activity_execution_latency": hours},
+            )
+        )
+    )
+
+
+async def connect(
+    settings: Settings, *, interceptors: Sequence[Any] = (), runtime: Runtime | None = None
+) -> Client:
+    """Connect to the installation's Temporal.
+
+    Raises:
+        ServiceUnavailable: nothing answers at the configured address.
+    """
+    try:
+        async with asyncio.timeout(_CONNECT_SECONDS):
+            return await Client.connect(
+                settings.temporal_address,
+                namespace=settings.temporal_namespace,
+                plugins=[plugin(interceptors)],
+                runtime=runtime,
+            )
+    except (RuntimeError, RPCError, TimeoutError):
+        raise unreachable(settings) from None
+
+
+def unreachable(settings: Settings) -> ServiceUnavailable:
+    """What to say when Temporal does not answer."""
+    return ServiceUnavailable(
+        f"Temporal does not answer at {settings.temporal_address}. "
+        "Start the embedded stack with `goalkeeper up`, or set GOALKEEPER_TEMPORAL_ADDRESS."
+    )
+
+
+def is_not_found(error: RPCError) -> bool:
+    """Whether Temporal says that there is no such workflow."""
+    return error.status is RPCStatusCode.NOT_FOUND

@@ -1,0 +1,451 @@
+"""Goalkeeper's dealings with Vault: logging in, leasing, revoking, signing, and its error mapping.
+
+It may not decide who gets what: Vault's own policies do; and no secret leaves it but inside
+`SecretStr`. Only this module and `goalkeeper.vault_setup` know hvac, which blocks, hence threads.
+"""
+
+import asyncio
+import base64
+import contextlib
+import json
+import re
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import hvac
+import requests
+import structlog
+from hvac import exceptions as hvac_errors
+from pydantic import SecretStr, ValidationError
+
+from goalkeeper.domain.base import Model
+from goalkeeper.domain.credential import Credentials
+from goalkeeper.domain.dsse import Signature, Signer
+from goalkeeper.domain.errors import CredentialDenied, GoalkeeperError, VaultUnavailable
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+KV = "kv"
+FOLDER = "goalkeeper"
+"""Under `KV`: one secret a role, its fields are the slots."""
+TRANSIT = "transit"
+DECISION_KEY = "decisions"
+TOKEN_ROLE = "goalkeeper"  # noqa: S105 - the name of a role, not a token
+ROLE_POLICY = "goalkeeper-role-"
+"""Prefix of the policy that lets a child token read one role's secret, and nothing else."""
+_LOOPBACK = {"127.0.0.1", "::1", "localhost"}
+_TIMEOUT = 10.0
+_WRAPPED_BY = re.compile(r"auth/approle/role/goalkeeper-(worker|gateway)/secret-id")
+
+
+class VaultLogin(Model):
+    """What one process needs to log in, once: the secret id is wrapped and single-use."""
+
+    role_id: str
+    wrapped_secret_id: SecretStr
+
+
+@dataclass(frozen=True)
+class Lease:
+    """Secrets of one attempt, and the accessor that ends them all."""
+
+    accessor: str
+    role: str
+    expires_at: datetime
+    secrets: Credentials
+
+
+def connect(address: str, token: str = "", session: requests.Session | None = None) -> hvac.Client:
+    """A client that reads no token from the environment.
+
+    A loopback address is never asked through a proxy, whatever the environment says.
+    """
+    if session is None:
+        session = requests.Session()
+        session.trust_env = urlsplit(address).hostname not in _LOOPBACK
+    return hvac.Client(url=address, token=token, session=session, timeout=_TIMEOUT)
+
+
+@contextlib.contextmanager
+def connected(address: str, token: str = "") -> Iterator[hvac.Client]:
+    """A client for a few calls, closed afterwards."""
+    client = connect(address, token)
+    try:
+        yield client
+    finally:
+        client.adapter.close()
+
+
+@contextlib.contextmanager
+def mapped(address: str, denied: str) -> Iterator[None]:
+    """Turn what hvac and requests raise into our errors.
+
+    Args:
+        address: where Vault is, for the message.
+        denied: what a refusal means here and what to do about it.
+
+    Raises:
+        VaultUnavailable: sealed, unreachable, overloaded or a server error.
+        CredentialDenied: refused, or nothing is there.
+    """
+    try:
+        yield
+    except (hvac_errors.Forbidden, hvac_errors.Unauthorized):
+        raise CredentialDenied(f"Vault refused: {denied}") from None
+    except hvac_errors.InvalidPath:
+        raise CredentialDenied(f"Vault has nothing there: {denied}") from None
+    except hvac_errors.InvalidRequest:
+        raise CredentialDenied(f"Vault calls the request invalid: {denied}") from None
+    except hvac_errors.VaultDown:
+        raise VaultUnavailable(
+            f"Vault at {address} is sealed, so no credential can be leased and nothing signed. "
+            "Unseal it; restarting the embedded stack (goalkeeper down, goalkeeper up) does."
+        ) from None
+    except hvac_errors.VaultNotInitialized:
+        raise VaultUnavailable(
+            f"Vault at {address} is not initialised; `goalkeeper up` sets up the embedded one"
+        ) from None
+    except requests.RequestException as error:
+        raise VaultUnavailable(
+            f"Vault at {address} does not answer ({type(error).__name__}). Check that it runs: "
+            "`goalkeeper status`; the call is worth retrying."
+        ) from None
+    except hvac_errors.VaultError as error:
+        raise VaultUnavailable(
+            f"Vault at {address} failed to answer ({type(error).__name__}); its log says why. "
+            "The call is worth retrying."
+        ) from None
+
+
+class Vault:
+    """One process's own login to Vault, renewed in the background until `aclose`."""
+
+    def __init__(self, address: str, token: SecretStr, ttl: timedelta) -> None:
+        self.address = address
+        self._client = connect(address, token.get_secret_value())
+        # Threads of its own: a slow Vault must not hold up whoever else uses the default pool.
+        self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="vault")
+        self._ended = False
+        self._renewal = asyncio.create_task(self._renew(ttl), name="vault-renewal")
+
+    @classmethod
+    async def login(cls, address: str, login: VaultLogin) -> "Vault":
+        """Unwrap the secret id and log in by AppRole.
+
+        Raises:
+            CredentialDenied: the wrapped secret id was used before, is not ours, or is refused.
+            VaultUnavailable: sealed or unreachable.
+        """
+        auth = await asyncio.to_thread(_log_in, address, login)
+        return cls(
+            address, SecretStr(auth["client_token"]), timedelta(seconds=auth["lease_duration"])
+        )
+
+    @classmethod
+    async def from_file(cls, address: str, file: Path) -> "Vault":
+        """Log in with a login file, and remove it since it works only once.
+
+        Raises:
+            CredentialDenied: the file is missing, readable by others, malformed or used up.
+            VaultUnavailable: sealed or unreachable; the file is kept.
+        """
+        login = read_login(file)
+        try:
+            vault = await cls.login(address, login)
+        except CredentialDenied:
+            _remove(file)
+            raise
+        _remove(file)
+        return vault
+
+    async def lease(
+        self,
+        ref_role: str,
+        slots: Sequence[str],
+        *,
+        ttl: timedelta,
+        meta: Mapping[str, str],
+        opened: Callable[[str, datetime], Awaitable[None]],
+    ) -> Lease:
+        """Borrow the secrets of one role under a child token of their own.
+
+        Args:
+            ref_role: the role, which names both the child's policy and the secret.
+            slots: the fields to read.
+            ttl: when Vault ends the child by itself.
+            meta: what Vault's own audit log says about the child; no secrets.
+            opened: gets accessor and expiry, and returns once they are on record. It is awaited
+                before any secret is read, so that nothing is alive that the ledger does not know.
+
+        Raises:
+            CredentialDenied: this role, or one of the fields, is not there for this process.
+            VaultUnavailable: sealed or unreachable; retrying helps.
+        """
+        auth = await self._open_child(ref_role, ttl, meta)
+        accessor = auth["accessor"]
+        expires_at = datetime.now(UTC) + timedelta(seconds=auth["lease_duration"])
+        try:
+            await opened(accessor, expires_at)
+            fields = await self._call(
+                f"role '{ref_role}' has no secret at '{KV}/{FOLDER}/{ref_role}', or its policy "
+                f"forbids reading it. Store one: goalkeeper credential set {ref_role}",
+                lambda: self._read(auth["client_token"], ref_role),
+            )
+            return Lease(accessor, ref_role, expires_at, _pick(ref_role, fields, slots))
+        except BaseException:
+            with contextlib.suppress(GoalkeeperError):
+                await self.revoke(accessor)
+            raise
+
+    async def revoke(self, accessor: str) -> None:
+        """End a lease and everything issued under it; one that has ended already is fine.
+
+        Raises:
+            VaultUnavailable: sealed or unreachable: retry, the lease may be alive.
+            CredentialDenied: this process may not revoke.
+        """
+
+        def end() -> None:
+            try:
+                self._client.auth.token.revoke_accessor(accessor)
+            except (hvac_errors.InvalidPath, hvac_errors.InvalidRequest):
+                # Which of the two an unknown accessor gives differs between Vault and OpenBao.
+                return
+
+        await self._call("this process may not revoke leases", end)
+
+    async def public_keys(self) -> dict[str, str]:
+        """Every version of the decision key: key id → base64 of the raw public key."""
+        answer = await self._call(
+            f"this process may not read the public key '{DECISION_KEY}'",
+            lambda: self._client.secrets.transit.read_key(DECISION_KEY, mount_point=TRANSIT),
+        )
+        keys: Mapping[str, Any] = answer["data"]["keys"]
+        return {_key_id(version): key["public_key"] for version, key in keys.items()}
+
+    def signer(self) -> Signer:
+        """Whoever signs decisions: Vault Transit; only the gateway's role may."""
+        return _TransitSigner(self)
+
+    async def healthy(self) -> bool:
+        """Whether Vault answers and still knows this process's login."""
+        if self._ended:
+            return False
+        try:
+            await self._call("", self._client.auth.token.lookup_self)
+        except GoalkeeperError:
+            return False
+        return True
+
+    async def aclose(self) -> None:
+        """Stop renewing and end this login, and with it every lease still open."""
+        self._renewal.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._renewal
+        if not self._ended:
+            with contextlib.suppress(GoalkeeperError):
+                await self._call("", self._client.auth.token.revoke_self)
+        self._ended = True
+        self._threads.shutdown(wait=False)
+        self._client.adapter.close()
+
+    async def _open_child(
+        self, role: str, ttl: timedelta, meta: Mapping[str, str]
+    ) -> dict[str, Any]:
+        work = asyncio.ensure_future(
+            self._call(
+                f"this process may not lease role '{role}'. Check that the role exists "
+                f"(policy '{ROLE_POLICY}{role}') and that this process is a worker.",
+                lambda: self._child(role, ttl, meta),
+            )
+        )
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            # The thread cannot be stopped: let it finish, then end what nobody knows of yet.
+            with contextlib.suppress(GoalkeeperError):
+                await self.revoke((await work)["accessor"])
+            raise
+
+    def _child(self, role: str, ttl: timedelta, meta: Mapping[str, str]) -> dict[str, Any]:
+        seconds = f"{max(1, int(ttl.total_seconds()))}s"
+        answer = self._client.auth.token.create(
+            role_name=TOKEN_ROLE,
+            policies=[ROLE_POLICY + role],
+            meta={**meta, "role": role},
+            ttl=seconds,
+            explicit_max_ttl=seconds,
+            renewable=False,
+            no_default_policy=True,
+            type="service",
+        )
+        auth: dict[str, Any] = answer["auth"]
+        return auth
+
+    def _read(self, token: str, role: str) -> dict[str, Any]:
+        child = connect(self.address, token, self._client.session)
+        answer = child.secrets.kv.v2.read_secret_version(
+            f"{FOLDER}/{role}", mount_point=KV, raise_on_deleted_version=True
+        )
+        fields: dict[str, Any] = answer["data"]["data"]
+        return fields
+
+    async def _call(self, denied: str, work: Callable[[], T]) -> T:
+        """Run one hvac call in a thread, with its errors mapped.
+
+        Raises:
+            VaultUnavailable: also when this process's own login has ended, since it gets another.
+            CredentialDenied: Vault says no.
+        """
+        try:
+            return await self._in_thread(denied, work)
+        except CredentialDenied:
+            if not self._ended and await self._knows_us():
+                raise
+            self._ended = True
+            raise VaultUnavailable(
+                "this process's own login to Vault has ended (Vault was away for longer than the "
+                "login lasts, or it was revoked). Restart the process to log in again; the "
+                "embedded stack's supervisor does so by itself."
+            ) from None
+
+    async def _knows_us(self) -> bool:
+        try:
+            await self._in_thread("", self._client.auth.token.lookup_self)
+        except CredentialDenied:
+            return False
+        return True
+
+    async def _in_thread(self, denied: str, work: Callable[[], T]) -> T:
+        def run() -> T:
+            with mapped(self.address, denied):
+                return work()
+
+        return await asyncio.get_running_loop().run_in_executor(self._threads, run)
+
+    async def _renew(self, ttl: timedelta) -> None:
+        pause = ttl.total_seconds() / 3
+        while True:
+            await asyncio.sleep(pause)
+            try:
+                answer = await self._call("", self._client.auth.token.renew_self)
+                pause = answer["auth"]["lease_duration"] / 3
+            except VaultUnavailable as error:
+                log.warning("vault.login_not_renewed", error=error.message)
+                if self._ended:
+                    return
+                pause = min(pause, 5.0)
+            except CredentialDenied as error:
+                log.warning("vault.login_not_renewed", error=error.message)
+
+
+class _TransitSigner:
+    """Signs in Vault: the private key never leaves it."""
+
+    def __init__(self, vault: Vault) -> None:
+        self._vault = vault
+
+    async def sign(self, message: bytes) -> Signature:
+        """Sign with the newest version of the decision key.
+
+        Raises:
+            CredentialDenied: only the gateway may sign.
+            VaultUnavailable: sealed or unreachable.
+        """
+        transit = self._vault._client.secrets.transit
+        answer = await self._vault._call(
+            f"this process may not sign with '{DECISION_KEY}'; only the gateway may",
+            lambda: transit.sign_data(
+                DECISION_KEY,
+                hash_input=base64.b64encode(message).decode(),
+                mount_point=TRANSIT,
+            ),
+        )
+        _, version, signature = answer["data"]["signature"].split(":")
+        return Signature(keyid=_key_id(version), sig=signature)
+
+
+def login_file(state: Path, role: str) -> Path:
+    """Where the process of a role (``worker``, ``gateway``) finds its login."""
+    return state / "run" / f"{role}.login.json"
+
+
+def _remove(file: Path) -> None:
+    file.unlink(missing_ok=True)
+
+
+def read_login(file: Path) -> VaultLogin:
+    """Read a login file that nobody else can read.
+
+    Raises:
+        CredentialDenied: it is missing, readable by others or malformed.
+    """
+    try:
+        mode = file.stat().st_mode
+        text = file.read_text()
+    except OSError as error:
+        raise CredentialDenied(
+            f"no login to Vault: '{file}' cannot be read ({error.strerror}). It works once, so "
+            "each start needs a new one; `goalkeeper up` writes it."
+        ) from None
+    if mode & 0o077:
+        raise CredentialDenied(
+            f"'{file}' can be read by others (mode {mode & 0o777:04o}), so its login may be known. "
+            "Make a new one with mode 0600."
+        )
+    try:
+        return VaultLogin.model_validate(json.loads(text))
+    except (ValueError, ValidationError):
+        raise CredentialDenied(f"'{file}' is not a login file: make a new one") from None
+
+
+def _log_in(address: str, login: VaultLogin) -> dict[str, Any]:
+    # The wrapping token authenticates its own look-up and unwrapping; there is no other login yet.
+    with connected(address, login.wrapped_secret_id.get_secret_value()) as client:
+        with mapped(
+            address,
+            "ALARM: the wrapped secret id of this login is unknown: it has expired, or somebody "
+            "else has unwrapped it before. If the process started in time, treat the login as "
+            "stolen: look in Vault's audit log who unwrapped it. Starting again makes a new one.",
+        ):
+            _check_origin(client)
+            secret_id = client.sys.unwrap()["data"]["secret_id"]
+        client.token = ""
+        with mapped(address, "AppRole login with this role id and secret id; make a new login"):
+            auth: dict[str, Any] = client.auth.approle.login(
+                role_id=login.role_id, secret_id=secret_id, use_token=False
+            )["auth"]
+        return auth
+
+
+def _check_origin(client: hvac.Client) -> None:
+    """A wrapping token must come from AppRole: anybody could wrap a secret id of their own."""
+    answer = client.write_data("sys/wrapping/lookup", data={"token": client.token})
+    path = answer["data"]["creation_path"]
+    if not _WRAPPED_BY.fullmatch(path):
+        raise CredentialDenied(
+            f"ALARM: the wrapped secret id was made at '{path[:100]}', not by Goalkeeper's "
+            "AppRoles: somebody has replaced this login. It was not used."
+        )
+
+
+def _pick(role: str, fields: Mapping[str, Any], slots: Sequence[str]) -> Credentials:
+    missing = [slot for slot in slots if slot not in fields]
+    if missing:
+        raise CredentialDenied(
+            f"the secret of role '{role}' has no field '{missing[0]}' (it has: "
+            f"{', '.join(sorted(fields)) or 'none'}). Store it: goalkeeper credential set {role}"
+        )
+    return {slot: SecretStr(str(fields[slot])) for slot in slots}
+
+
+def _key_id(version: str) -> str:
+    """``decisions:v3`` of ``3`` or ``v3``."""
+    return f"{DECISION_KEY}:v{version.removeprefix('v')}"

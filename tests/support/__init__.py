@@ -1,0 +1,1 @@
+"""What several suites share: fakes that implement our protocols, and an engine to run goals on."""

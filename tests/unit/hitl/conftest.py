@@ -1,0 +1,83 @@
+"""A gateway over stand-ins, in this process."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from goalkeeper.identities import Identities, Person
+from hitl.app import create_app
+from hitl.decisions import Decisions
+from hitl.services import Services, assemble
+from tests.unit.hitl.hitl_fakes import (
+    TOKENS,
+    Clock,
+    FakeGoals,
+    FakeLog,
+    LocalSigner,
+    write_identities,
+)
+
+URL = "http://127.0.0.1:8400"
+
+
+@dataclass
+class Gateway:
+    """The parts that tests look at."""
+
+    services: Services
+    goals: FakeGoals
+    log: FakeLog
+    signer: LocalSigner
+    clock: Clock
+    identities_file: Path
+
+    @property
+    def decisions(self) -> Decisions:
+        return self.services.decisions
+
+    def person(self, name: str) -> Person:
+        found = self.services.identities.by_token(SecretStr(TOKENS[name]))
+        assert found is not None
+        return found
+
+    def client(self) -> httpx.AsyncClient:
+        """A new browser or program."""
+        app = create_app(self.services, URL)
+        return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=URL)
+
+
+@pytest.fixture
+def gateway(tmp_path: Path) -> Gateway:
+    signer, log, clock = LocalSigner(), FakeLog(), Clock()
+    goals = FakeGoals(signer.keys)
+    file = write_identities(tmp_path / "identities.yaml")
+
+    async def healthy() -> bool:
+        return True
+
+    services = assemble(
+        identities=Identities.load(file),
+        goals=goals,
+        log=log,
+        signer=signer,
+        vault_healthy=healthy,
+        now=clock,
+        patience=timedelta(milliseconds=30),
+        backoff=(0.001,),
+    )
+    return Gateway(services, goals, log, signer, clock, file)
+
+
+@pytest.fixture
+async def api(gateway: Gateway) -> AsyncIterator[httpx.AsyncClient]:
+    async with gateway.client() as client:
+        yield client
+
+
+def bearer(name: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {TOKENS[name]}"}

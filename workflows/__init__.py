@@ -1,0 +1,1 @@
+"""Deterministic orchestration only: no clock, no network, no file, no randomness of its own."""
