@@ -260,23 +260,19 @@ class AppsConnector(ServiceConnector):
         until = clock.time() + self._patience.total_seconds()
         while True:
             replicas = await self._release(app, environment, target.release)
-            urls = [endpoint(c) for c in replicas]
-            answers = await self._ask([u + target.health_path for u in urls])
+            answers = await self._ask(replicas, target.health_path)
             ill = [f"{c.name}: {why}" for c, why in zip(replicas, answers, strict=True) if why]
             if not ill and len(replicas) == target.replicas:
+                urls = tuple(endpoint(c) for c in replicas)
                 call.log(f"{len(urls)} replica(s) healthy: {', '.join(urls)}\n")
-                return tuple(urls)
-            ended = [c.name for c in replicas if c.state in _GIVEN_UP]
+                return urls
+            ended = any(c.state in _GIVEN_UP for c in replicas)
             if ended or clock.time() >= until:
                 await self._log_output(call, app, environment, target.release)
-                why = (
-                    f"{ended[0]} stopped by itself"
-                    if ended
-                    else "; ".join(ill) or "not every replica is there"
-                )
                 raise CheckFailed(
                     f"the new release of '{app}' did not become healthy within "
-                    f"{self._patience.total_seconds():.0f} s: {why}. What ran before still runs."
+                    f"{self._patience.total_seconds():.0f} s: "
+                    f"{'; '.join(ill) or 'a replica is missing'}. What ran before still runs."
                 )
             await asyncio.sleep(self._poll)
 
@@ -285,20 +281,19 @@ class AppsConnector(ServiceConnector):
         replicas = await self._release(inputs.app, inputs.environment, inputs.release)
         if not replicas:
             return [(f"release {inputs.release}", "no container of it is there")]
-        path = deployed_of(replicas[0]).health_path
-        urls = [endpoint(c) + path for c in replicas]
-        answers = await self._ask(urls)
-        seen: list[tuple[str, str | None]] = list(zip(urls, answers, strict=True))
-        missing = deployed_of(replicas[0]).replicas - len(replicas)
+        release = deployed_of(replicas[0])
+        answers = await self._ask(replicas, release.health_path)
+        seen = [(c.name, why) for c, why in zip(replicas, answers, strict=True)]
+        missing = release.replicas - len(replicas)
         return seen + [(f"release {inputs.release}", "a replica is missing")] * missing
 
-    async def _ask(self, urls: Sequence[str]) -> list[str | None]:
-        """Ask each address once; answer what is wrong, or None."""
+    async def _ask(self, replicas: Sequence[Container], path: str) -> list[str | None]:
+        """Ask each replica once; answer what is wrong, or None."""
         # No proxies: these addresses are of this machine.
         async with httpx.AsyncClient(
             timeout=_HTTP_TIMEOUT, trust_env=False, transport=self._transport
         ) as client:
-            return list(await asyncio.gather(*(_problem(client, url) for url in urls)))
+            return list(await asyncio.gather(*(_problem(client, c, path) for c in replicas)))
 
     async def _release(self, app: str, environment: str, release: str) -> list[Container]:
         labels = {LABEL_APP: app, LABEL_ENVIRONMENT: environment, LABEL_RELEASE: release}
@@ -384,9 +379,11 @@ def release_id(*parts: str) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
 
 
-async def _problem(client: httpx.AsyncClient, url: str) -> str | None:
+async def _problem(client: httpx.AsyncClient, replica: Container, path: str) -> str | None:
+    if replica.state != "running":
+        return f"is {replica.state}"
     try:
-        answer = await client.get(url)
+        answer = await client.get(endpoint(replica) + path)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         return f"no answer ({type(error).__name__})"
     return None if answer.is_success else f"answered {answer.status_code}"

@@ -145,7 +145,7 @@ class GitConnector(ServiceConnector):
             base=inputs.base,
             ahead=len(commits),
             behind=int(behind.text),
-            changed_files=tuple(files[:_FILES_SHOWN]),
+            changed_files=tuple(_printable(f) for f in files[:_FILES_SHOWN]),
             changed_count=len(files),
             summary=_summary(commits, len(files), merged.conflicts),
             mergeable=not merged.conflicts,
@@ -281,9 +281,14 @@ async def _spread(attempt: int) -> None:
 
 
 def _summary(commits: list[Commit], files: int, conflicts: tuple[str, ...]) -> str:
-    subjects = "; ".join(commit.subject[:100] for commit in commits[:_SUBJECTS_SHOWN])
+    subjects = "; ".join(_printable(commit.subject[:100]) for commit in commits[:_SUBJECTS_SHOWN])
     more = "; …" if len(commits) > _SUBJECTS_SHOWN else ""
     against = f" It conflicts in {len(conflicts)} file(s)." if conflicts else ""
     if not commits:
         return "Nothing to merge: the base has every commit of the branch."
     return f"{len(commits)} commit(s) change {files} file(s): {subjects}{more}.{against}"
+
+
+def _printable(text: str) -> str:
+    """Whoever writes a branch chooses its texts; terminals and cards show them."""
+    return "".join(c if c.isprintable() else "�" for c in text)

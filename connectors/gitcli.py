@@ -79,7 +79,6 @@ _SAYS: Sequence[tuple[tuple[str, ...], type[GoalkeeperError], str]] = (
         (
             "error: 404",
             "' not found",
-            "' not found",
             "Repository not found",
             "repository not found",
             "does not appear to be a git",

@@ -32,8 +32,6 @@ import() {
 
 from_registry() {
     timeout 30 docker pull --quiet "$upstream" >/dev/null 2>&1 || return 1
-    container=goalkeeper-base-$$
-    trap 'docker rm -f "$container" >/dev/null 2>&1 || true' EXIT
     docker run --name "$container" --env DEBIAN_FRONTEND=noninteractive "$upstream" sh -euc "
         apt-get -qq update
         apt-get -qq install --yes --no-install-recommends $packages
@@ -87,5 +85,7 @@ docker version --format '{{.Server.Version}}' >/dev/null 2>&1 ||
 if docker image inspect "$name" >/dev/null 2>&1; then exit 0; fi
 printf 'base image: building %s (about half a minute, once)\n' "$name" >&2
 scratch=$(mktemp -d "${TMPDIR:-/tmp}/goalkeeper-base.XXXXXX")
-trap 'rm -rf "$scratch"' EXIT
+container=goalkeeper-base-$$
+trap 'rm -rf "$scratch"; docker rm -f "$container" >/dev/null 2>&1 || true' EXIT
+trap 'exit 1' INT TERM
 from_registry || bootstrap

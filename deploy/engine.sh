@@ -57,6 +57,7 @@ start_engine() {
         # Detached from this terminal and from make, so that it outlives both. The lock's
         # descriptor is closed: the daemon would hold it for ever.
         setsid nohup dockerd --host "unix://$socket" >>"$log" 2>&1 </dev/null 9>&- &
+        daemon=$!
     fi
 }
 
@@ -64,6 +65,8 @@ wait_for_engine() {
     tries=0
     while ! answers; do
         tries=$((tries + 1))
+        # setsid replaces itself by the daemon when it need not fork, as here: its pid is known.
+        if [ -n "$daemon" ] && ! kill -0 "$daemon" 2>/dev/null; then tries=120; fi
         [ "$tries" -lt 120 ] ||
             fail "dockerd was started and does not answer on $host; the end of $log says: $(tail -n 5 "$log")"
         sleep 0.5
@@ -85,5 +88,6 @@ if answers; then exit 0; fi
 : >"$log"
 command -v dockerd >/dev/null 2>&1 || install_engine
 # Installing the package may have started the service already.
+daemon=
 if ! answers; then start_engine; fi
 wait_for_engine

@@ -7,9 +7,11 @@ callers commit together.
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import os
 import queue
+import shutil
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -31,6 +33,7 @@ Between: TypeAlias = Callable[[sqlite3.Connection, bool], None]
 
 _BATCH = 1000
 _BUSY_SECONDS = 30.0
+_LITTLE = 256 * 1024
 
 _log = structlog.get_logger(__name__)
 
@@ -39,7 +42,9 @@ def unavailable(file: Path, error: Exception) -> StoreUnavailable:
     """What a database or file error means and what to do about it."""
     code = getattr(error, "sqlite_errorcode", None)
     primary = code & 0xFF if code is not None else None
-    if primary == sqlite3.SQLITE_FULL or "No space left" in str(error):
+    full = primary == sqlite3.SQLITE_FULL or getattr(error, "errno", None) == errno.ENOSPC
+    # SQLite reports a full disk as an I/O error where it cannot enlarge its shared memory.
+    if full or (primary == sqlite3.SQLITE_IOERR and _no_room_beside(file)):
         what = "the disk is full. Free some space; what waits on it goes on by itself"
     elif primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         what = "another process holds it for too long. Look for one that hangs; retrying helps"
@@ -52,6 +57,12 @@ def unavailable(file: Path, error: Exception) -> StoreUnavailable:
     return StoreUnavailable(
         f"'{file}' could not be read or written, so nothing was recorded: {what}."
     )
+
+
+def _no_room_beside(file: Path) -> bool:
+    with contextlib.suppress(OSError):
+        return shutil.disk_usage(file.parent).free < _LITTLE
+    return False
 
 
 @contextlib.contextmanager

@@ -61,6 +61,7 @@ _POLICIES: Mapping[str, Mapping[str, list[str]]] = {
         "auth/approle/role/goalkeeper-*": ["create", "read", "update"],
         f"{KV}/data/{FOLDER}/*": ["create", "update"],
         f"{TRANSIT}/keys/{DECISION_KEY}": ["create", "read", "update"],
+        f"{TRANSIT}/keys/{DECISION_KEY}/rotate": ["update"],
     },
 }
 
@@ -227,6 +228,11 @@ class VaultAdmin:
                 {slot: secret.get_secret_value() for slot, secret in fields.items()},
                 mount_point=KV,
             )
+
+    def rotate_decision_key(self) -> None:
+        """Sign with a new version from now on; signatures by earlier ones stay valid."""
+        with mapped(self._address, "rotating the decision key"):
+            self._client.secrets.transit.rotate_key(DECISION_KEY, mount_point=TRANSIT)
 
     def _mount(self) -> None:
         client = self._client

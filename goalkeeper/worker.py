@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 
 import structlog
+import uvloop
 from temporalio.client import Client
 from temporalio.worker import Worker
 
@@ -37,6 +38,15 @@ from workflows.goal import GoalWorkflow
 log = structlog.get_logger(__name__)
 
 _REAP_EVERY = timedelta(minutes=1)
+
+
+def main(settings: Settings) -> None:
+    """Be the worker process: `run` on uvloop, since its wake-ups are most of what a step costs.
+
+    Raises:
+        GoalkeeperError: as `run` does.
+    """
+    uvloop.run(run(settings))
 
 
 async def run(settings: Settings) -> None:

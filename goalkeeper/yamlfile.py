@@ -75,8 +75,7 @@ class Located:
                 path = clean_location(detail["loc"], self.data)
                 at_key = detail["type"] == "extra_forbidden" or "[key]" in detail["loc"]
                 message = reword(detail, path, schema, quote=self.quotes)
-                missing = detail["type"] == "missing"
-                problems.add(path[:-1] if missing else path, message, key=at_key)
+                problems.add(path, message, key=at_key)
             problems.raise_if_any(error)
             raise
 

@@ -85,7 +85,7 @@ async def metrics() -> Response:
 
 
 async def _refused(request: Request, error: Exception) -> Response:
-    assert isinstance(error, errors.GoalkeeperError)  # noqa: S101 - registered for nothing else
+    assert isinstance(error, errors.GoalkeeperError)
     status = next(s for kind, s in _STATUS if isinstance(error, kind))
     headers = {}
     if isinstance(error, errors.RateLimited):
@@ -94,7 +94,7 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 
 async def _unauthenticated(request: Request, error: Exception) -> Response:
-    assert isinstance(error, Unauthenticated)  # noqa: S101 - registered for nothing else
+    assert isinstance(error, Unauthenticated)
     if error.too_many:
         headers = {"retry-after": "60"}
         return _answer(request, HTTPStatus.TOO_MANY_REQUESTS, "RateLimited", error.message, headers)
@@ -107,7 +107,7 @@ async def _sign_in_first(request: Request, _: Exception) -> Response:
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for nothing else
+    assert isinstance(error, RequestValidationError)
     # Where and what, never the value: it may be a token in the wrong place.
     first = error.errors()[0]
     where = ".".join(str(p) for p in first["loc"])
@@ -116,7 +116,7 @@ async def _invalid(request: Request, error: Exception) -> Response:
 
 
 async def _http(request: Request, error: Exception) -> Response:
-    assert isinstance(error, StarletteHTTPException)  # noqa: S101 - registered for nothing else
+    assert isinstance(error, StarletteHTTPException)
     status = HTTPStatus(error.status_code)
     code = "".join(word.capitalize() for word in status.phrase.split())
     message = f"There is nothing at '{request.url.path[:200]}'." if status == 404 else error.detail

@@ -74,6 +74,7 @@ class Card(Model):
     """Everything a person is shown before answering."""
 
     request_id: str
+    goal_id: str
     digest: str
     title: str
     facts: tuple[Fact, ...]
@@ -108,6 +109,7 @@ def card(
     names = ", ".join(dict.fromkeys(a.operation for a in request.actions))
     return Card(
         request_id=request.id,
+        goal_id=request.goal_id,
         digest=request.digest,
         title=plain(f"{request.contract} in {request.environment}: {names}", limit=200),
         facts=_facts(request, approved_by),
@@ -116,7 +118,7 @@ def card(
         actions=tuple(_action(a) for a in request.actions),
         previews=tuple(section(v, title=str(k)) for k, v in request.shown.items()),
         if_approved=_if_approved(request, approved_by),
-        if_denied="The goal ends here: none of the actions below runs. One denial is enough.",
+        if_denied="The goal ends here and none of these actions runs. One denial is enough.",
         reason_required=request.requirement.reason_required,
         closed=closed,
         time_left=time_left(request.expires_at, now),
@@ -180,7 +182,7 @@ def _facts(request: ApprovalRequest, approved_by: Sequence[str]) -> tuple[Fact, 
     needed = needed_approvals(request)
     so_far = f"; so far {', '.join(approved_by)}" if approved_by else ""
     people = "person" if needed == 1 else "different people"
-    groups = " of " + " or ".join(requirement.groups) if requirement.groups else ""
+    groups = " from " + " or ".join(requirement.groups) if requirement.groups else ""
     rows = [
         ("Asked by", who(request.requester)),
         ("Contract", request.contract),
@@ -216,8 +218,8 @@ def _if_approved(request: ApprovalRequest, approved_by: Sequence[str]) -> str:
         return f"Your approval is counted; {left} more of other people must follow."
     tasks = ", ".join(a.task_id for a in request.actions)
     return (
-        f"The goal goes on and runs exactly the actions below ({tasks}), once. If anything about "
-        "them has changed by then, they do not run."
+        f"The goal goes on and runs exactly these actions ({tasks}), once. If anything about them "
+        "has changed by then, they do not run."
     )
 
 

@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from goalkeeper.contracts.goal import OpenRequest
 from goalkeeper.domain.approval import Answer, objection
 from goalkeeper.domain.base import iso
-from goalkeeper.domain.errors import GoalkeeperError, NotAllowed
+from goalkeeper.domain.errors import GoalkeeperError, NotAllowed, NotFound, ServiceUnavailable
 from goalkeeper.identities import Person
 from hitl.cards import card, plain, section, who
 from hitl.decisions import outcome
@@ -183,8 +183,12 @@ async def answer_request(
 async def decision_page(here: Visiting, decision_id: str) -> Response:
     """What the audit log holds of an answer, and whether the goal has counted it."""
     recorded = await here.parts.record.find(decision_id)
-    found = await here.parts.inbox.find(recorded.request_id)
-    return here.page("decision.html", decision=recorded, decided=outcome(recorded, found))
+    try:
+        decided = outcome(recorded, await here.parts.inbox.find(recorded.request_id))
+    except (NotFound, ServiceUnavailable):
+        # What was recorded is shown whether or not the goal can say what came of it.
+        decided = None
+    return here.page("decision.html", decision=recorded, decided=decided)
 
 
 @router.get("/goals/{goal_id}")
@@ -230,7 +234,6 @@ def _request(
         "request.html",
         status,
         card=shown,
-        goal_id=found.request.goal_id,
         approved_by=found.approved_by,
         needed=found.needed,
         why_not=_why_not(here, found),

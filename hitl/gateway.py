@@ -19,14 +19,13 @@ from goalkeeper.domain.errors import InvalidSettings
 from goalkeeper.identities import Identities
 from goalkeeper.settings import Settings
 from goalkeeper.telemetry import configure_logging, tracing
-from goalkeeper.vault import Vault
+from goalkeeper.vault import Vault, login_file
 from hitl.app import create_app
 from hitl.goals import TemporalGoals
 from hitl.services import Services, assemble
 
 _log = structlog.get_logger(__name__)
 
-LOGIN_FILE = "gateway.login.json"
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 _DRAIN_SECONDS = 10
 
@@ -47,10 +46,10 @@ async def serve(settings: Settings) -> None:
         listener = stack.enter_context(_listen(settings.gateway_url))
         log = AuditLog.open(settings.audit_file)
         stack.push_async_callback(log.aclose)
-        login = settings.state / "run" / LOGIN_FILE
-        vault = await Vault.from_file(settings.vault_address, login)
-        stack.push_async_callback(vault.aclose)
         client = await temporal.connect(settings, interceptors=tracing(settings, "gateway"))
+        # Last of what can fail: a login works once.
+        vault = await Vault.from_file(settings.vault_address, login_file(settings.state, "gateway"))
+        stack.push_async_callback(vault.aclose)
         services = assemble(
             identities=identities,
             goals=TemporalGoals(client),

@@ -70,7 +70,7 @@ class Inbox:
                     _log.warning("goal left out of the inbox", goal_id=goal_id, why=error.message)
                     return [] if isinstance(error, NotFound) else None
 
-        ids = [goal_id async for goal_id in self._goals.waiting(_GOALS)]
+        ids = await self._goals.waiting(_GOALS)
         answers = await asyncio.gather(*(read(i) for i in ids))
         found = [r for a in answers for r in a or () if self._is_open(r)]
         OPEN_REQUESTS.set(len(found))

@@ -3,6 +3,7 @@
 It runs what it is told to run; which service needs which containers is the caller's affair.
 """
 
+import asyncio
 import io
 import json
 import re
@@ -27,6 +28,7 @@ NETWORK = "goalkeeper-services"
 _LABEL_BUILD = "goalkeeper.build"
 _APP = "/app"
 _STOP_SECONDS = 5
+_TRIES = 50
 _KIND = {LABEL_KIND: "service"}
 
 
@@ -137,11 +139,6 @@ class ServiceContainers:
                 "memory_mb": memory_mb,
             }
         )
-        found = await self._find(name)
-        if found is not None and found["Config"]["Labels"].get(LABEL_SPEC) == spec:
-            return await self._started(str(found["Id"]))
-        if found is not None:
-            await self.stop_and_remove(name)
         host = hardened(memory_mb=memory_mb, cpus=1, pids=256) | {
             "network_mode": NETWORK,
             "port_bindings": {container_port: (LOOPBACK,)},
@@ -156,14 +153,18 @@ class ServiceContainers:
             "labels": {**labels, **_KIND, LABEL_SPEC: spec},
             "ports": [container_port],
         }
-        try:
-            return await self._started(await self._create(name, config, host))
-        except Conflict:
-            # A lost attempt at the same work was still under way on the engine.
+        for _ in range(_TRIES):
             found = await self._find(name)
-            if found is None or found["Config"]["Labels"].get(LABEL_SPEC) != spec:
-                raise
-            return await self._started(str(found["Id"]))
+            if found is not None and found["Config"]["Labels"].get(LABEL_SPEC) == spec:
+                return await self._started(str(found["Id"]))
+            if found is not None:
+                await self.stop_and_remove(name)
+            try:
+                return await self._started(await self._create(name, config, host))
+            except Conflict:
+                # A lost attempt at the same work is still under way on the engine: soon visible.
+                await asyncio.sleep(0.1)
+        raise Conflict(f"the container '{name}' is being replaced by somebody else; try again")
 
     async def list(self, labels: Mapping[str, str]) -> list[RunningContainer]:
         """Every container, running or not, that has all of the labels; by name."""

@@ -20,8 +20,9 @@ from sandbox.streams import Stream
 T = TypeVar("T")
 
 _CALL_SECONDS = 60
-_SHORT_CALLS = 8
-"""Threads beyond those that follow a container's output."""
+_THREADS = 64 + 8
+"""One for each container that settings let run at a time, and some for short calls; a thread is
+made only when no other is idle."""
 
 
 class Engine:
@@ -29,13 +30,11 @@ class Engine:
 
     Args:
         host: where it listens, for example ``unix:///var/run/docker.sock``.
-        following: containers whose output is followed at the same time.
     """
 
-    def __init__(self, host: str, *, following: int = 4) -> None:
+    def __init__(self, host: str) -> None:
         self.host = host
-        self._size = following + _SHORT_CALLS
-        self._threads = ThreadPoolExecutor(self._size, thread_name_prefix="docker")
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="docker")
         self._connecting = Lock()
         self._api: docker.APIClient | None = None
 
@@ -48,7 +47,7 @@ class Engine:
                     base_url=self.host,
                     version="auto",
                     timeout=_CALL_SECONDS,
-                    max_pool_size=self._size,
+                    max_pool_size=_THREADS,
                 )
             return self._api
 
@@ -150,7 +149,7 @@ async def ping(host: str) -> str:
     Raises:
         EngineUnavailable: it does not answer.
     """
-    engine = Engine(host, following=0)
+    engine = Engine(host)
     try:
         return await engine.ping()
     finally:

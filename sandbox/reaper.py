@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 
-from goalkeeper.domain.errors import Conflict, GoalkeeperError, NotFound
+from goalkeeper.domain.errors import Conflict, NotFound
 from sandbox.engine import Engine, labels_filter
 from sandbox.spec import LABEL_DEADLINE, LABEL_GOAL, LABEL_INSTALLATION, LABEL_KIND
 
@@ -42,18 +42,6 @@ async def reap(engine: Engine, installation: str, now: datetime | None = None) -
             touched += 1
             await engine.remove(str(container["Id"]))
     return touched
-
-
-async def reap_forever(
-    engine: Engine, installation: str, every: timedelta = timedelta(minutes=1)
-) -> None:
-    """Reap at intervals until cancelled; an engine that is away is tried again."""
-    while True:
-        try:
-            await reap(engine, installation)
-        except GoalkeeperError as error:
-            log.warning("sandbox.reaping_failed", error=str(error))
-        await asyncio.sleep(every.total_seconds())
 
 
 async def _kill(engine: Engine, container: dict[str, Any]) -> None:

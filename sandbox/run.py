@@ -31,7 +31,7 @@ from sandbox.streams import Attached, Replayed, Stream
 
 log = structlog.get_logger(__name__)
 
-_TRIES = 10
+_TRIES = 100
 _ADOPTABLE = {"running", "paused", "exited"}
 _GRACE_SECONDS = 10
 """After the dead man's switch should have ended the command, before it is killed from here."""
@@ -69,6 +69,7 @@ class Run:
         self._config = config
         self._seconds = timeout.total_seconds()
         self._source = source
+        self._files: bytes | None = None
 
     async def finish(self, output: Output) -> Ended:
         """Adopt the container or start it, and follow it to its end.
@@ -109,7 +110,7 @@ class Run:
                     "sandbox.replacing", container=self.name, state=found["State"]["Status"]
                 )
                 await self._engine.remove(str(found["Id"]))
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.1)
         raise EngineUnavailable(
             f"the container '{self.name}' was taken away {_TRIES} times while it was being started;"
             " another worker may be at the same task: retry later"
@@ -134,14 +135,15 @@ class Run:
 
     async def _start(self) -> tuple[str, Stream] | None:
         """Create, fill and start it; None where another attempt came between."""
-        source = wrapped(await self._source()) if self._source else None
+        if self._source is not None and self._files is None:
+            self._files = wrapped(await self._source())
         try:
             container = await self._create()
         except Conflict:
             return None
         try:
             return container, await self._engine.call(
-                lambda api: self._begin(api, container, source)
+                lambda api: self._begin(api, container, self._files)
             )
         except NotFound:
             return None

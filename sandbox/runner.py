@@ -53,6 +53,8 @@ RUN = Operation(
     risk=Risk.READ,
     idempotent=True,
     credentials=("token",),
+    # Only a source may need it.
+    optional_credentials=("token",),
     pins={"image": "image"},
 )
 
@@ -70,7 +72,7 @@ class SandboxConnector:
     operations: ClassVar[Mapping[str, Operation]] = {RUN.name: RUN}
 
     def __init__(self, settings: Settings, fetch: Fetch, engine: Engine | None = None) -> None:
-        self.engine = engine or Engine(settings.docker_host, following=settings.sandbox_concurrency)
+        self.engine = engine or Engine(settings.docker_host)
         self._fetch = fetch
         self._default_image = settings.sandbox_image
         self._slots = asyncio.Semaphore(settings.sandbox_concurrency)
@@ -119,10 +121,6 @@ class SandboxConnector:
     async def reap(self) -> int:
         """End what is over its deadline and remove what nobody collects; how many were touched."""
         return await reaper.reap(self.engine, self.installation)
-
-    async def reap_forever(self) -> None:
-        """Reap every minute until cancelled; for the worker to run beside its work."""
-        await reaper.reap_forever(self.engine, self.installation)
 
     def close(self) -> None:
         """Let go of the engine."""

@@ -9,6 +9,7 @@ import asyncio
 import base64
 import binascii
 import hmac
+import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -56,33 +57,28 @@ class GitHost:
         return found
 
     async def _backend(self, request: Request) -> Response:
-        process = await asyncio.create_subprocess_exec(
-            "git",
-            "http-backend",
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            env=self._cgi(request),
-        )
-        feeding = asyncio.create_task(_feed(request, process))
+        # The body first, whole: the backend begins to answer before it has read all of it, and
+        # from then on the server listens to the client itself.
+        with tempfile.TemporaryFile() as body:
+            async for chunk in request.stream():
+                body.write(chunk)
+            length = body.tell()
+            body.seek(0)
+            process = await asyncio.create_subprocess_exec(
+                "git",
+                "http-backend",
+                stdin=body,
+                stdout=asyncio.subprocess.PIPE,
+                env=self._cgi(request, length),
+            )
         if process.stdout is None:
             raise RuntimeError("git http-backend was started without a pipe")
         status, headers = await _head(process.stdout)
+        return StreamingResponse(_rest(process, process.stdout), status, headers)
 
-        async def body(pipe: asyncio.StreamReader) -> AsyncIterator[bytes]:
-            try:
-                while chunk := await pipe.read(_CHUNK):
-                    yield chunk
-            finally:
-                feeding.cancel()
-                if process.returncode is None:
-                    process.terminate()
-                await process.wait()
-
-        return StreamingResponse(body(process.stdout), status, headers)
-
-    def _cgi(self, request: Request) -> dict[str, str]:
+    def _cgi(self, request: Request, length: int) -> dict[str, str]:
         headers = request.headers
-        variables = {
+        return {
             **clean_environment(self._root),
             "GIT_PROJECT_ROOT": str(self._root),
             "GIT_HTTP_EXPORT_ALL": "1",
@@ -93,13 +89,11 @@ class GitHost:
             "REMOTE_ADDR": request.client.host if request.client else "",
             # The backend lets authenticated users push, and nobody else.
             "REMOTE_USER": "token",
+            "CONTENT_LENGTH": str(length),
             "CONTENT_TYPE": headers.get("content-type", ""),
             "HTTP_CONTENT_ENCODING": headers.get("content-encoding", ""),
             "GIT_PROTOCOL": headers.get("git-protocol", ""),
         }
-        if "content-length" in headers:
-            variables["CONTENT_LENGTH"] = headers["content-length"]
-        return variables
 
 
 def application(root: Path, token_file: Path) -> Starlette:
@@ -133,19 +127,6 @@ def _writes(request: Request) -> bool:
     return "git-receive-pack" in (asked, request.url.path.rpartition("/")[2])
 
 
-async def _feed(request: Request, process: asyncio.subprocess.Process) -> None:
-    """Pass the body on as it comes; a backend that has ended early wants no more of it."""
-    if process.stdin is None:
-        return
-    try:
-        async for chunk in request.stream():
-            process.stdin.write(chunk)
-            await process.stdin.drain()
-        process.stdin.close()
-    except (BrokenPipeError, ConnectionResetError):
-        pass
-
-
 async def _head(pipe: asyncio.StreamReader) -> tuple[int, dict[str, str]]:
     """The CGI header: status and header lines up to the empty one."""
     headers: dict[str, str] = {}
@@ -155,6 +136,19 @@ async def _head(pipe: asyncio.StreamReader) -> tuple[int, dict[str, str]]:
     if not headers:
         return 502, {}
     return int(headers.pop("Status", "200").split()[0]), headers
+
+
+async def _rest(
+    process: asyncio.subprocess.Process, pipe: asyncio.StreamReader
+) -> AsyncIterator[bytes]:
+    """The body as it comes; a client that goes away ends the backend."""
+    try:
+        while chunk := await pipe.read(_CHUNK):
+            yield chunk
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.wait()
 
 
 def main() -> None:

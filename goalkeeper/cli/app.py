@@ -80,6 +80,10 @@ def _explain(error: Exception) -> int:
         return (
             USAGE if isinstance(error, InvalidGoal | InvalidContract | InvalidSettings) else FAILED
         )
+    if isinstance(error, OSError) and error.strerror:
+        where = f" ('{error.filename}')" if error.filename else ""
+        print(f"error: {error.strerror}{where}. Mend that and run it again.", file=sys.stderr)
+        return FAILED
     print(
         f"error: an unexpected {type(error).__name__}: {str(error)[:300]}. This is a defect of "
         "Goalkeeper; run the command again with --debug to see where, and look into the stack's "

@@ -53,8 +53,8 @@ def register(app: typer.Typer) -> None:
         """
         log = _open(session)
         index = log.entry(int(entry) if entry.isdigit() else entry).index
-        proof = log.prove(index)
-        session.answer(proof, lambda: proof.model_dump_json(indent=2))
+        # Always JSON: a proof is for programs, whoever asks for it.
+        print(log.prove(index).model_dump_json(indent=2))
 
     @command(audit, "export")
     def export(

@@ -16,6 +16,9 @@ from rich.text import Text
 from goalkeeper.contracts.goal import OpenRequest
 from hitl.cards import ActionCard, Fact, Section, card
 
+_WIDTH = 100
+"""Lines that are longer are hard to read, and pipes have no width of their own."""
+
 
 def card_view(asked: OpenRequest) -> RenderableType:
     """Everything that a person must see before answering."""
@@ -34,7 +37,13 @@ def card_view(asked: OpenRequest) -> RenderableType:
         parts.append(_indented(_section(preview)))
     parts.append(Text(f"\nIf approved: {shown.if_approved}\nIf denied: {shown.if_denied}"))
     parts.append(Text(f"Request {shown.digest}", style="dim"))
-    return Panel(Group(*parts), title=Text(shown.title), title_align="left", border_style="yellow")
+    return Panel(
+        Group(*parts),
+        title=Text(shown.title),
+        title_align="left",
+        border_style="yellow",
+        width=_WIDTH,
+    )
 
 
 def _action(action: ActionCard) -> list[RenderableType]:

@@ -157,15 +157,14 @@ def requirement_text(requirement: Requirement) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A length of time for people: ``0.4 s``, ``12 s``, ``3 min 20 s``, ``2 h 5 min``."""
+    """A length of time for people: ``0.4 s``, ``12 s``, ``3 min 20 s``, ``2 h``."""
     if seconds < 10:
         return f"{seconds:.1f} s"
     whole = timedelta(seconds=round(seconds))
     minutes, rest = divmod(int(whole.total_seconds()), 60)
     hours, minutes_left = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes_left} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+    parts = [(hours, "h"), (minutes_left, "min"), (0 if hours else rest, "s")]
+    return " ".join(f"{n} {unit}" for n, unit in parts if n)
 
 
 def columns(*names: str) -> Table:

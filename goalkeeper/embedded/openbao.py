@@ -70,6 +70,7 @@ class OpenBaoServer:
         self.ports = ports
         self.address = f"http://{HOST}:{ports.vault}"
         self.audit_log = folder / "audit.log"
+        self.command = (get_binary_path(), "server", f"-config={folder / 'openbao.hcl'}")
         self.process = Process(self.name, log_file or folder / "openbao.log", umask=0o077)
         self._keys_file = folder / "keys.json"
         self._initialising = folder / "initialising"
@@ -82,9 +83,7 @@ class OpenBaoServer:
             CredentialDenied: its storage is initialised but its keys are gone or do not fit.
         """
         await asyncio.to_thread(self._write_config)
-        await self.process.spawn(
-            (get_binary_path(), "server", f"-config={self.folder / 'openbao.hcl'}")
-        )
+        await self.process.spawn(self.command)
         state = await self._until(
             SealState.UNINITIALISED, SealState.SEALED, SealState.STANDBY, SealState.ACTIVE
         )
@@ -200,9 +199,10 @@ class OpenBaoServer:
     async def _until(self, *wanted: SealState) -> SealState:
         deadline = asyncio.get_running_loop().time() + _READY
         while asyncio.get_running_loop().time() < deadline:
-            state = await asyncio.to_thread(seal_state, self.address)
-            if state in wanted:
-                return state
+            if self.process.listens(self.ports.vault):
+                state = await asyncio.to_thread(seal_state, self.address)
+                if state in wanted:
+                    return state
             if self.process.pid is None:
                 break
             await asyncio.sleep(0.02)

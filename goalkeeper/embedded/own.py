@@ -7,6 +7,7 @@ import asyncio
 import json
 import os
 import sys
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -90,11 +91,13 @@ class OwnProcess:
         problem: str | None = "did not answer"
         while self.process.pid is not None and asyncio.get_running_loop().time() < deadline:
             try:
-                problem = await self.check()
+                if self.process.listens(urlsplit(self.address).port or 0):
+                    problem = await self.check()
             except ServiceUnavailable as error:
                 problem = error.message
-            if problem is None:
-                return
+            else:
+                if problem is None:
+                    return
             await asyncio.sleep(0.1)
         ended = self.process.returncode
         what = f"is not healthy: {problem}" if ended is None else f"ended with code {ended}"

@@ -88,6 +88,19 @@ class Process:
         finally:
             os.close(output)
 
+    def listens(self, port: int) -> bool:
+        """Whether it is this process that listens on a port, and not somebody else's server.
+
+        What answers on a port that was taken must be given no keys, and is not ours to wait for.
+        """
+        if self.pid is None:
+            return False
+        try:
+            connections = psutil.Process(self.pid).net_connections("tcp")
+        except psutil.Error:
+            return False
+        return any(c.status == psutil.CONN_LISTEN and c.laddr.port == port for c in connections)
+
     async def wait(self) -> int:
         """Wait until it has ended; the exit code, negative for a signal."""
         if self._process is None:

@@ -28,7 +28,7 @@ from goalkeeper.embedded.state import (
 from goalkeeper.embedded.supervisor import SERVICES, Supervisor
 from goalkeeper.settings import Settings
 
-_HOPELESS = 4
+_HOPELESS = 3
 """A service that failed this often before it ever ran is not waited for any longer."""
 _POLL = 0.1
 

@@ -148,7 +148,7 @@ class TemporalServer:
     async def _answers(self) -> None:
         while True:
             try:
-                if await self.check() is None:
+                if self.process.listens(self.ports.temporal) and await self.check() is None:
                     return
             except ServiceUnavailable:
                 pass

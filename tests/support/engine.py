@@ -76,21 +76,27 @@ class Engine:
     async def submit(
         self, contract: Contract | str, *, requester: str | None = "dana", **inputs: Any
     ) -> WorkflowHandle[Any, Any]:
-        """Start a goal, its requester proven as the gateway would."""
+        """Start a goal under a new id."""
         goal_id = f"test-{uuid.uuid4().hex[:12]}"
-        named = isinstance(contract, str)
-        goal = GoalInput(
-            contract=contract if isinstance(contract, str) else None,
-            definition=None if named else contract,  # type: ignore[arg-type] # one of the two
-            inputs=inputs,
+        return await self.start(
+            await self.goal_input(contract, goal_id, requester=requester, **inputs), goal_id
         )
-        if requester is not None:
-            statement = Submission(
-                goal_id=goal_id, person=requester, input_digest=goal.digest, at=datetime.now(UTC)
-            )
-            envelope = await seal(statement, SUBMISSION_TYPE, self.vault.signer)
-            goal = goal.model_copy(update={"requester": requester, "attestation": envelope})
-        return await self.start(goal, goal_id)
+
+    async def goal_input(
+        self, contract: Contract | str, goal_id: str, *, requester: str | None, **inputs: Any
+    ) -> GoalInput:
+        """The workflow's input, its requester attested as the gateway would."""
+        if isinstance(contract, str):
+            goal = GoalInput(contract=contract, inputs=inputs)
+        else:
+            goal = GoalInput(definition=contract, inputs=inputs)
+        if requester is None:
+            return goal
+        statement = Submission(
+            goal_id=goal_id, person=requester, input_digest=goal.digest, at=datetime.now(UTC)
+        )
+        envelope = await seal(statement, SUBMISSION_TYPE, self.vault.signer)
+        return goal.model_copy(update={"requester": requester, "attestation": envelope})
 
     async def start(self, goal: Any, goal_id: str | None = None) -> WorkflowHandle[Any, Any]:
         """Start the workflow with any input at all."""

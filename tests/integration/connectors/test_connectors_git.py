@@ -3,6 +3,7 @@ import io
 import os
 import tarfile
 import tempfile
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from pydantic import SecretStr
 from connectors.git import GitConnector
 from connectors.git_models import BranchDescribed, BranchMerged, FileRead, MergeReverted
 from connectors.gitcli import GitCli
-from connectors.gitrepo import Clone
+from connectors.gitrepo import Clone, cloned
 from deploy.demo.repository import FEATURE, MAIN, NEW_GREETING, DemoRepository
 from goalkeeper.domain.credential import Credentials
 from goalkeeper.domain.errors import (
@@ -165,6 +166,50 @@ class TestReadFile:
             await git.execute(call("git.read_file", repository=url, path="README.md"), reader)
 
 
+class TestHangingHost:
+    """A host that takes the connection and says nothing."""
+
+    @staticmethod
+    def processes(url: str) -> list[str]:
+        """Git processes, and those that git started, that deal with the address."""
+        lines = [
+            (Path("/proc") / pid / "cmdline").read_bytes().decode("utf-8", "replace")
+            for pid in os.listdir("/proc")
+            if pid.isdigit() and (Path("/proc") / pid / "cmdline").exists()
+        ]
+        return [line for line in lines if url in line]
+
+    @pytest.mark.parametrize("ending", ["time-out", "cancelled"])
+    async def test_it_is_left_and_no_process_stays(self, ending: str) -> None:
+        """Git starts children of its own; they end with it."""
+        reached = asyncio.Event()
+
+        async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            reached.set()
+            await reader.read()
+            writer.close()
+
+        server = await asyncio.start_server(hang, "127.0.0.1")
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/hanging.git"
+        limit = timedelta(seconds=1 if ending == "time-out" else 60)
+
+        async def fetch() -> str:
+            async with cloned(GitCli(timeout=limit), url, None) as clone:
+                return await clone.fetch_one("HEAD", blobs=False)
+
+        task = asyncio.create_task(fetch())
+        await reached.wait()
+        assert self.processes(url)
+        if ending == "cancelled":
+            task.cancel()
+        (outcome,) = await asyncio.gather(task, return_exceptions=True)
+        wanted = asyncio.CancelledError if ending == "cancelled" else ServiceUnavailable
+        assert isinstance(outcome, wanted)
+        server.close()
+        await server.wait_closed()
+        assert not self.processes(url)
+
+
 class TestAddresses:
     """Where git may be sent."""
 
@@ -244,6 +289,16 @@ class TestDescribeBranch:
         described = await self.describe(git, call, url, reader, "many")
         assert described.changed_count == 150
         assert len(described.changed_files) == 100
+
+    async def test_texts_of_the_branch_cannot_steer_a_terminal(
+        self, git: GitConnector, call: Call, repository: Repository, reader: Credentials
+    ) -> None:
+        """Subjects and file names come from whoever wrote the branch."""
+        bare, url = repository
+        bare.change("sly", {"x": "1\n"}, "Clear \x1b[2J the screen")
+        described = await self.describe(git, call, url, reader, "sly")
+        assert "Clear" in described.summary
+        assert described.summary.isprintable()
 
     async def test_a_name_that_only_ends_alike_is_another_branch(
         self, git: GitConnector, call: Call, repository: Repository, reader: Credentials

@@ -66,7 +66,7 @@ def tamper(full: Path) -> Tamper:
     def run(script: str) -> None:
         connection = sqlite3.connect(full)
         connection.executescript(
-            f"DROP TRIGGER entries_stay; DROP TRIGGER entries_stay_so; {script}"
+            f"DROP TRIGGER IF EXISTS entries_stay; DROP TRIGGER IF EXISTS entries_stay_so; {script}"
         )
         connection.commit()
         connection.close()

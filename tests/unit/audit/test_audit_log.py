@@ -7,7 +7,9 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
@@ -265,6 +267,22 @@ def test_a_writer_that_is_killed_loses_nothing_that_was_acknowledged(tmp_path: P
         for line in acknowledged:
             index, identifier = line.split()
             assert kept[identifier] == int(index)
+
+
+def test_a_log_that_many_open_for_the_first_time_gets_one_key(tmp_path: Path) -> None:
+    """Whoever comes second uses the key of the first."""
+    with ThreadPoolExecutor(8) as pool:
+        for turn in range(20):
+            file = tmp_path / str(turn) / "audit.sqlite"
+            barrier = threading.Barrier(8)
+
+            def opened(_: int, file: Path = file, barrier: threading.Barrier = barrier) -> AuditLog:
+                barrier.wait()
+                return AuditLog.open(file)
+
+            logs = list(pool.map(opened, range(8)))
+            assert len({log.vkey for log in logs}) == 1
+            assert len({log.checkpoint().note for log in logs}) == 1
 
 
 def test_four_processes_append_to_one_log_at_once(tmp_path: Path) -> None:

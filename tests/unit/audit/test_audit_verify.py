@@ -189,7 +189,8 @@ def test_an_edited_signature_in_the_table_is_found(full: Path, tamper: Tamper) -
 
 def test_a_bad_entry_is_named_before_a_bad_checkpoint(full: Path, tamper: Tamper) -> None:
     """Whoever edits both is told on by the entry."""
-    tamper(f"{EDITED} UPDATE checkpoints SET note = 'x' WHERE size = 8;")
+    tamper(EDITED)
+    tamper("UPDATE checkpoints SET note = 'x' WHERE size = 8;")
     assert "entry 11" in broken(full)
 
 
@@ -221,7 +222,8 @@ def test_a_log_rewritten_with_the_same_key_is_found_by_a_checkpoint_kept_elsewhe
     """Even a stolen key does not undo what was signed before."""
     mine = AuditLog.open(full, readonly=True)
     kept = mine.checkpoint().note
-    tamper(f"{EDITED} DELETE FROM checkpoints;")
+    tamper(EDITED)
+    tamper("DELETE FROM checkpoints;")
     (full.parent / "checkpoints.txt").unlink()
     rebuild_tree(full)
     forged = AuditLog.open(full)

@@ -1,5 +1,7 @@
 """What counts as news about a goal."""
 
+import itertools
+
 from goalkeeper.client.events import EventKind, changes
 from goalkeeper.contracts.goal import RefusedDecision
 from goalkeeper.domain.goal import Failure
@@ -45,7 +47,7 @@ def test_an_approval_is_asked_counted_and_closed(samples: Samples) -> None:
         requests=(samples.request(approved_by=("amy", "bob"), closed="approved"),)
     )
     steps = [none, asked, counted, closed]
-    kinds = [[e.kind for e in changes(a, b)] for a, b in zip(steps, steps[1:], strict=False)]
+    kinds = [[e.kind for e in changes(a, b)] for a, b in itertools.pairwise(steps)]
     assert kinds == [
         [EventKind.APPROVAL_ASKED],
         [EventKind.APPROVAL_COUNTED],

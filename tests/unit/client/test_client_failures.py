@@ -69,11 +69,10 @@ def test_each_of_temporals_errors_has_one_meaning(
 
 def test_a_cancellation_of_our_own_stays_one() -> None:
     """The SDK wraps it into an error of an update; a caller's time-out must still work."""
+    wrapped = WorkflowUpdateRPCTimeoutOrCancelledError()
+    wrapped.__cause__ = asyncio.CancelledError()
     with pytest.raises(asyncio.CancelledError), mapped(SETTINGS, "g"):
-        try:
-            raise asyncio.CancelledError
-        except asyncio.CancelledError as error:
-            raise WorkflowUpdateRPCTimeoutOrCancelledError from error
+        raise wrapped
 
 
 def test_what_is_not_temporals_passes() -> None:

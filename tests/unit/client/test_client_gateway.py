@@ -40,7 +40,9 @@ async def test_a_decision_carries_the_token_and_exactly_what_was_seen() -> None:
         )
 
     async with _gateway(handler) as gateway:
-        decided = await gateway.decide("g/approve.0", Answer.APPROVE, reason="ok", digest="sha256:x")
+        decided = await gateway.decide(
+            "g/approve.0", Answer.APPROVE, reason="ok", digest="sha256:x"
+        )
     assert decided.person == "operator"
     [request] = seen
     assert request.headers["authorization"] == "Bearer s3cret"
@@ -82,7 +84,7 @@ async def test_a_gateway_that_is_away_is_named_with_what_to_do() -> None:
         raise httpx.ConnectError("refused", request=request)
 
     async with _gateway(refuse) as gateway:
-        with pytest.raises(ServiceUnavailable, match="127.0.0.1:8400.*goalkeeper up"):
+        with pytest.raises(ServiceUnavailable, match=r"127\.0\.0\.1:8400.*goalkeeper up"):
             await gateway.requests()
 
 

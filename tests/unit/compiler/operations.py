@@ -1,9 +1,9 @@
 """Operations as the connectors declare them, in shape: nothing here runs."""
 
 # ruff: noqa: D101 - the names say all there is
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from goalkeeper.domain.base import Duration, Model
 from goalkeeper.domain.operation import Compensation, Operation, Risk
@@ -165,6 +165,12 @@ class NoteIn(In):
     number: int = 0
     anything: Any = None
     wait: Duration | None = None
+
+    @model_validator(mode="after")
+    def _told_why(self) -> Self:
+        if self.wait is not None and self.text is None:
+            raise ValueError("a wait needs a text")
+        return self
 
 
 class NoteOut(Out):

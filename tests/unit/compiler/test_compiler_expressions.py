@@ -82,6 +82,7 @@ def test_an_input_that_looks_like_an_expression_stays_text(hostile: str) -> None
         ("${{ tasks[0] }}", "tasks.ID.FIELD"),
         ("${{ @ }}", "begins with"),
         ("${{ [0] }}", "begins with"),
+        ("${{ !tasks.a.n }}", "!(tasks.ID.FIELD)"),
         ("${{ tasks.a.n > 5 }}", "is not JMESPath at '5'"),
         ("${{ tasks.a.n == 'x }}", "is not JMESPath"),
         ("${{ lenght(tasks.a.l) }}", "did you mean 'length()'?"),
@@ -108,14 +109,20 @@ def test_null_does_not_become_text() -> None:
 
 @pytest.mark.parametrize("expression", ["avg(tasks.a.s)", "abs(tasks.a.missing)", "max(tasks.a.l)"])
 def test_a_function_that_cannot_take_its_value_is_an_error_of_ours(expression: str) -> None:
-    """jmespath's own errors do not come through."""
+    """The library's own errors do not come through."""
     with pytest.raises(InvalidGoal, match="has no value"):
         evaluate(expression, TASKS)
 
 
 def test_finds_the_tasks_that_are_meant_and_no_others() -> None:
     """Names inside a filter or projection are fields of the items, not tasks."""
-    found = parse_template("${{ tasks.a.l[?tasks.b == k].tasks.c | [0] || tasks.d.n }}").references
+    found = parse_template(
+        "${{ (tasks.a.l[?tasks.b == k].tasks.c | [0]) || tasks.d.n }}"
+    ).references
     assert [r.task for r in found] == ["a", "d"]
-    nested = parse_template("${{ {x: [tasks.a.n, length(tasks.b.l)], y: !tasks.c.n} }}").references
+    mapped = parse_template("${{ map(&tasks.q.r, tasks.a.l) }}").references
+    assert [r.task for r in mapped] == ["a"]
+    nested = parse_template(
+        "${{ {x: [tasks.a.n, length(tasks.b.l)], y: !(tasks.c.n)} }}"
+    ).references
     assert [r.task for r in nested] == ["a", "b", "c"]

@@ -19,8 +19,8 @@ def dags(draw: st.DrawFn) -> list[dict[str, Any]]:
     count = draw(st.integers(1, 25))
     tasks = []
     for i in range(count):
-        earlier = st.integers(0, i - 1) if i else st.nothing()
-        needs = draw(st.lists(earlier, unique=True, max_size=4))
+        earlier = st.integers(0, max(0, i - 1))
+        needs = draw(st.lists(earlier, unique=True, max_size=4)) if i else []
         inputs: dict[str, Any] = draw(
             st.fixed_dictionaries({}, optional={"text": st.text(), "anything": st.integers(0, 9)})
         )
@@ -85,6 +85,26 @@ def test_needs_that_are_named_twice_count_once() -> None:
     )
 
 
+def test_needs_stand_in_the_order_of_the_contract() -> None:
+    """However they were found, so that the digest does not depend on it."""
+    plan = made(*(note(f"t{i}") for i in range(20)), note("z", "t16", "t8", "t1", "t9"))
+    assert task(plan, "z").needs == ("t1", "t8", "t9", "t16")
+
+
+def test_a_rule_across_fields_waits_until_all_of_them_are_known() -> None:
+    """What is bound counts as neither there nor missing."""
+    plan = made(note("a"), note("b", wait=5, text="${{ tasks.a.text }}"))
+    assert task(plan, "b").inputs["wait"] == 5
+    with pytest.raises(InvalidContract, match="a wait needs a text"):
+        made(note("a"), note("b", wait=5))
+
+
+def test_a_number_of_seconds_may_become_a_duration() -> None:
+    """Durations are written as text or as a number."""
+    plan = made(note("a"), note("b", text="x", wait="${{ tasks.a.number }}"))
+    assert task(plan, "b").bindings == {"/wait": "tasks.a.number"}
+
+
 def test_defaults_are_written_out_so_that_the_digest_covers_them() -> None:
     """A plan does not change its meaning when an operation's defaults change."""
     ran = made(
@@ -106,7 +126,9 @@ def test_the_operation_says_what_the_task_is() -> None:
             "id": "merge",
             "uses": "git.merge_branch",
             "summary": "Merge.",
-            "with": {k: "x" for k in ("repository", "branch", "base", "expected_commit", "message")},
+            "with": {
+                k: "x" for k in ("repository", "branch", "base", "expected_commit", "message")
+            },
             "credentials": {"token": "git-writer"},
             "timeout": 60,
             "retry": {"maximum_attempts": 2},
@@ -157,7 +179,7 @@ WRONG = {
     ),
     "an output of the wrong type": (
         [note("a"), note("b", number="${{ tasks.a.text }}")],
-        "takes integer or number, and this is string",
+        "takes integer, and this is string",
     ),
     "text where a number is wanted": (
         [note("a"), note("b", number="n${{ tasks.a.number }}")],
@@ -170,7 +192,14 @@ WRONG = {
         "pass values by `environment:`",
     ),
     "an unknown credential": (
-        [{"id": "a", "uses": "sandbox.run", "credentials": {"tokn": "r"}, "with": {"command": "x"}}],
+        [
+            {
+                "id": "a",
+                "uses": "sandbox.run",
+                "credentials": {"tokn": "r"},
+                "with": {"command": "x"},
+            }
+        ],
         "did you mean 'token'?",
     ),
     "a missing credential": (
@@ -185,8 +214,6 @@ WRONG = {
 def test_refuses_a_contract_that_cannot_work(case: str) -> None:
     """Whatever would fail in the middle of a goal fails before it begins, with the remedy."""
     tasks, words = WRONG[case]
-    if words == "'repository' is missing" or "number" in words:
-        words = words.replace(" or number", "")
     with pytest.raises(InvalidContract) as refused:
         made(*tasks)
     assert words in refused.value.message
@@ -203,15 +230,17 @@ def test_messages_carry_the_place_in_the_file() -> None:
     assert "demo.yaml:6:9: there is no operation 'note.tak'" in refused.value.message
     assert "demo.yaml:7:11: there is no task 'aa'" in refused.value.message
     fixed = text.replace("note.tak\n", "note.take\n").replace("[aa]", "[a]")
-    with pytest.raises(InvalidContract, match=r"demo.yaml:9:11: 'tasks.a' .* has no field 'txt'"):
+    with pytest.raises(InvalidContract, match=r"demo\.yaml:9:11: 'tasks.a' .* has no field 'txt'"):
         made_from(fixed)
-    with pytest.raises(InvalidContract, match="demo.yaml:12:10: unknown key 'numbr'"):
+    with pytest.raises(InvalidContract, match=r"demo\.yaml:12:10: unknown key 'numbr'"):
         made_from(fixed.replace("a.txt", "a.text"))
 
 
 def test_messages_name_the_task_where_there_is_no_file() -> None:
     """A contract given whole is described in words."""
-    with pytest.raises(InvalidContract, match="contract 'demo', task 'a', with: unknown key 'x'"):
+    with pytest.raises(
+        InvalidContract, match=r"contract 'demo', task 'a', with\.x: unknown key 'x'"
+    ):
         made(note("a", x=1))
 
 
@@ -225,7 +254,8 @@ def test_many_problems_are_told_together_and_bounded() -> None:
 def test_a_large_contract_compiles() -> None:
     """Ten thousand tasks, each with needs and expressions, within the recursion limit."""
     tasks = [note("t0", text="x")] + [
-        note(f"t{i}", f"t{i // 2}", text=f"${{{{ tasks.t{i - 1}.text }}}}") for i in range(1, 10_000)
+        note(f"t{i}", f"t{i // 2}", text=f"${{{{ tasks.t{i - 1}.text }}}}")
+        for i in range(1, 10_000)
     ]
     contract = Contract.model_validate({"name": "big", "tasks": tasks})
     plan = compile_contract(contract, {}, OPERATIONS)

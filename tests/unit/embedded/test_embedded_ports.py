@@ -31,6 +31,7 @@ def test_a_port_is_free_again_right_after_its_server_has_ended() -> None:
     """Connections in TIME_WAIT do not count as a server."""
     port = Ports.free().vault
     with socket.socket() as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         server.bind(("127.0.0.1", port))
         server.listen()
         with socket.create_connection(("127.0.0.1", port)):

@@ -2,6 +2,7 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import psutil
@@ -10,35 +11,37 @@ import pytest
 from goalkeeper.domain.errors import ServiceUnavailable
 from goalkeeper.embedded.process import Process, create_time, end, is_alive
 
-
-async def _until_logged(process: Process, text: str) -> None:
-    async with asyncio.timeout(10):
-        while text not in process.tail():
-            await asyncio.sleep(0.01)
+Eventually = Callable[[Callable[[], bool]], Awaitable[None]]
 
 
-async def test_a_process_that_ignores_the_request_to_stop_is_killed(tmp_path: Path) -> None:
+async def test_a_process_that_ignores_the_request_to_stop_is_killed(
+    tmp_path: Path, eventually: Eventually
+) -> None:
     """The grace is waited for, then it is over."""
     process = Process("deaf", tmp_path / "log", grace=0.2)
     await process.spawn(("sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.05; done"))
-    await _until_logged(process, "ready")
+    await eventually(lambda: "ready" in process.tail())
     await process.stop()
     assert process.pid is None
     assert process.returncode == -signal.SIGKILL
 
 
-async def test_a_process_may_end_in_its_own_way_when_asked(tmp_path: Path) -> None:
+async def test_a_process_may_end_in_its_own_way_when_asked(
+    tmp_path: Path, eventually: Eventually
+) -> None:
     """A clean shutdown is not cut short."""
     process = Process("polite", tmp_path / "log")
     script = "trap 'echo bye; exit 3' TERM; echo ready; while :; do sleep 0.05; done"
     await process.spawn(("sh", "-c", script))
-    await _until_logged(process, "ready")
+    await eventually(lambda: "ready" in process.tail())
     await process.stop()
     assert process.returncode == 3
     assert process.tail().endswith("bye")
 
 
-async def test_a_process_dies_with_its_parent_however_that_ends(tmp_path: Path) -> None:
+async def test_a_process_dies_with_its_parent_however_that_ends(
+    tmp_path: Path, eventually: Eventually
+) -> None:
     """Kill -9 of the parent leaves no orphan."""
     code = (
         "import asyncio, sys; from pathlib import Path\n"
@@ -52,9 +55,7 @@ async def test_a_process_dies_with_its_parent_however_that_ends(tmp_path: Path) 
     )
     parent = Process("parent", tmp_path / "log")
     await parent.spawn((sys.executable, "-c", code, str(tmp_path / "child.log")))
-    async with asyncio.timeout(20):
-        while not parent.tail().strip().isdigit():
-            await asyncio.sleep(0.02)
+    await eventually(lambda: parent.tail().strip().isdigit())
     child = psutil.Process(int(parent.tail()))
     await parent.kill()
     await asyncio.to_thread(psutil.wait_procs, [child], 10)
@@ -106,13 +107,13 @@ async def test_only_the_very_process_that_was_recorded_is_ended(tmp_path: Path) 
     assert not is_alive(pid, started)
 
 
-async def test_a_zombie_is_not_alive(tmp_path: Path) -> None:
+def test_a_zombie_is_not_alive() -> None:
     """It has ended; only its exit code waits to be read."""
     pid = os.posix_spawn("/bin/true", ["true"], {})
     started = create_time(pid)
     assert started is not None
-    async with asyncio.timeout(10):
-        while psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-            await asyncio.sleep(0.01)
+    # Returns once it has ended, and leaves it a zombie.
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    assert psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     assert not is_alive(pid, started)
-    os.waitpid(pid, 0)  # noqa: ASYNC222 - a zombie does not keep anybody waiting
+    os.waitpid(pid, 0)

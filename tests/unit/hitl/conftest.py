@@ -38,9 +38,11 @@ class Gateway:
 
     @property
     def decisions(self) -> Decisions:
+        """The path of every answer."""
         return self.services.decisions
 
     def person(self, name: str) -> Person:
+        """Somebody, as their token finds them."""
         found = self.services.identities.by_token(SecretStr(TOKENS[name]))
         assert found is not None
         return found
@@ -53,6 +55,7 @@ class Gateway:
 
 @pytest.fixture
 def gateway(tmp_path: Path) -> Gateway:
+    """Everything but Temporal, Vault and the audit log is real."""
     signer, log, clock = LocalSigner(), FakeLog(), Clock()
     goals = FakeGoals(signer.keys)
     file = write_identities(tmp_path / "identities.yaml")
@@ -75,9 +78,11 @@ def gateway(tmp_path: Path) -> Gateway:
 
 @pytest.fixture
 async def api(gateway: Gateway) -> AsyncIterator[httpx.AsyncClient]:
+    """A client without a token or a session."""
     async with gateway.client() as client:
         yield client
 
 
 def bearer(name: str) -> dict[str, str]:
+    """A person's token as a header."""
     return {"Authorization": f"Bearer {TOKENS[name]}"}

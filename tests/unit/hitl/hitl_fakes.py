@@ -1,7 +1,7 @@
-"""Stand-ins for what the gateway talks to: goals that count as the workflow does, a log, a signer."""
+"""Stand-ins for goals that count as the workflow does, an audit log and a signer."""
 
 import base64
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -43,9 +43,11 @@ class Clock:
         self.time = NOON
 
     def __call__(self) -> datetime:
+        """The time."""
         return self.time
 
     def forward(self, by: timedelta) -> None:
+        """Move on."""
         self.time += by
 
 
@@ -58,13 +60,14 @@ class LocalSigner:
         self.keys = {"local:v1": base64.b64encode(public).decode()}
 
     async def sign(self, message: bytes) -> Signature:
-        return Signature(
-            keyid="local:v1", sig=base64.b64encode(self._key.sign(message)).decode()
-        )
+        """Sign with the key in memory."""
+        return Signature(keyid="local:v1", sig=base64.b64encode(self._key.sign(message)).decode())
 
 
 @dataclass
 class FakeEntry:
+    """One leaf."""
+
     index: int
     event: AuditEvent
 
@@ -76,11 +79,13 @@ class FakeLog:
         self.events: list[AuditEvent] = []
 
     async def append(self, *events: AuditEvent) -> tuple[int, ...]:
+        """Keep what is new; an id that is known keeps its first event."""
         known = {e.id for e in self.events}
         self.events += [e for e in events if e.id not in known]
         return tuple(i for e in events for i, k in enumerate(self.events) if k.id == e.id)
 
     def entry(self, key: str, /) -> FakeEntry:
+        """By the event's id."""
         for index, event in enumerate(self.events):
             if event.id == key:
                 return FakeEntry(index, event)
@@ -89,16 +94,20 @@ class FakeLog:
     def entries(
         self, *, goal_id: str | None = None, kind: AuditKind | None = None
     ) -> Iterator[FakeEntry]:
+        """In order."""
         for index, event in enumerate(self.events):
             if goal_id in (None, event.goal_id) and kind in (None, event.kind):
                 yield FakeEntry(index, event)
 
     def of_kind(self, kind: AuditKind) -> list[AuditEvent]:
+        """All events of a kind."""
         return [e for e in self.events if e.kind is kind]
 
 
 @dataclass
 class FakeRequest:
+    """A request and what was counted for it."""
+
     request: ApprovalRequest
     approved_by: list[str] = field(default_factory=list)
     closed: str | None = None
@@ -119,10 +128,12 @@ class FakeGoals:
         """Goals that do not answer queries."""
 
     def ask(self, request: ApprovalRequest) -> ApprovalRequest:
+        """Open a request, in place of one with the same id."""
         self.asked[request.id] = FakeRequest(request)
         return request
 
     async def approvals(self, goal_id: str) -> list[OpenRequest]:
+        """Open and closed ones."""
         self._up()
         if goal_id in self.silent:
             raise ServiceUnavailable(f"goal '{goal_id}' does not answer")
@@ -141,6 +152,7 @@ class FakeGoals:
         ]
 
     async def progress(self, goal_id: str) -> Progress:
+        """A goal of two tasks."""
         requests = await self.approvals(goal_id)
         return Progress(
             goal_id=goal_id,
@@ -157,17 +169,19 @@ class FakeGoals:
         )
 
     async def deliver(self, goal_id: str, envelope: Envelope) -> None:
+        """Take a signal, and count it unless deaf."""
         self._up()
         self.signals.append(envelope)
         if not self.deaf:
             self._count(envelope)
 
-    async def waiting(self, limit: int) -> AsyncIterator[str]:
+    async def waiting(self, limit: int) -> list[str]:
+        """Every goal that has asked."""
         self._up()
-        for goal_id in {a.request.id.split("/")[0]: 0 for a in self.asked.values()}:
-            yield goal_id
+        return list({a.request.id.split("/")[0]: 0 for a in self.asked.values()})[:limit]
 
     async def reachable(self) -> bool:
+        """Whether Temporal is up."""
         return not self.temporal_down
 
     def _up(self) -> None:
@@ -192,6 +206,7 @@ class FakeGoals:
 
 
 def an_action(task_id: str = "merge", goal_id: str = "goal-1", **inputs: Json) -> Action:
+    """A merge into production, or whatever the test makes of it."""
     return Action(
         goal_id=goal_id,
         task_id=task_id,
@@ -214,6 +229,7 @@ def a_request(
     created_at: datetime = NOON,
     **requirement: object,
 ) -> ApprovalRequest:
+    """A request of dev's that one operator must approve within four hours."""
     return ApprovalRequest(
         id=f"{goal_id}/approve.0",
         goal_id=goal_id,

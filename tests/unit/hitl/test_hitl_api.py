@@ -25,7 +25,14 @@ PATHS = [
 @pytest.mark.parametrize(("method", "path"), PATHS)
 @pytest.mark.parametrize(
     "header",
-    [None, "Bearer wrong", f"Bearer {TOKENS['ops']}x", f"Basic {TOKENS['ops']}", "Bearer ", "Bearer \xff"],
+    [
+        None,
+        "Bearer wrong",
+        f"Bearer {TOKENS['ops']}x",
+        f"Basic {TOKENS['ops']}",
+        "Bearer ",
+        "Bearer \xff",
+    ],
 )
 async def test_nobody_gets_in_without_a_right_token(
     gateway: Gateway, api: httpx.AsyncClient, method: str, path: str, header: str | None

@@ -1,6 +1,5 @@
-"""How a request is shown: everything is there, and nothing in it can pretend to be something else."""
+"""How a request is shown: everything is there, and nothing can pass for something else."""
 
-import json
 from datetime import timedelta
 
 import pytest
@@ -33,6 +32,7 @@ def all_text(shown: Card) -> list[str]:
 
 
 def fact(shown: Card, label: str) -> str:
+    """The value under a label."""
     return next(f.value for f in shown.facts if f.label == label)
 
 
@@ -41,7 +41,7 @@ def test_a_card_says_who_asks_for_what_where_and_until_when() -> None:
     shown = card(a_request(), NOON + timedelta(minutes=48))
     assert shown.title == "deploy-branch in production: git.merge_branch"
     assert fact(shown, "Asked by") == "dev"
-    assert fact(shown, "Needs") == "1 person of operators"
+    assert fact(shown, "Needs") == "1 person from operators"
     assert fact(shown, "Expires at").startswith("2026-03-01T16:00:00.000Z")
     assert shown.time_left == "3 h 12 min"
     assert shown.reasons == ("A change in production needs an operator.",)
@@ -52,7 +52,7 @@ def test_a_requester_who_is_only_a_claim_is_named_as_such() -> None:
     """In the facts and as a warning, with one more approval needed."""
     shown = card(a_request(requester="boss", proven=False), NOON)
     assert "unproven" in fact(shown, "Asked by")
-    assert fact(shown, "Needs") == "2 different people of operators"
+    assert fact(shown, "Needs") == "2 different people from operators"
     assert any("not proven" in w for w in shown.warnings)
 
 
@@ -68,7 +68,7 @@ def test_the_consequence_of_a_yes_depends_on_how_many_are_missing() -> None:
     """The first of two approvals runs nothing yet."""
     request = a_request(approvals=2)
     assert "1 more" in card(request, NOON).if_approved
-    assert "exactly the actions" in card(request, NOON, approved_by=("ops",)).if_approved
+    assert "exactly these actions" in card(request, NOON, approved_by=("ops",)).if_approved
 
 
 def test_the_exact_form_is_the_whole_action_in_plain_ascii() -> None:

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from goalkeeper.domain.audit import AuditKind
+from goalkeeper.domain.base import Json
 from tests.unit.hitl.conftest import URL, Gateway
 from tests.unit.hitl.hitl_fakes import TOKENS, a_request, an_action
 
@@ -17,17 +18,20 @@ PAGE = "/requests/goal-1/approve.0"
 
 
 async def sign_in(client: httpx.AsyncClient, name: str) -> None:
+    """Open a session."""
     answer = await client.post("/login", data={"token": TOKENS[name]}, headers=OWN)
     assert answer.status_code == 303
 
 
 def hidden(page: str, name: str) -> str:
+    """The value of a hidden field."""
     found = re.search(rf'name="{name}" value="([^"]*)"', page)
     assert found is not None
     return unescape(found[1])
 
 
 async def form_of(client: httpx.AsyncClient, path: str = PAGE) -> dict[str, str]:
+    """The hidden fields of a request's form."""
     page = (await client.get(path)).text
     return {"form_token": hidden(page, "form_token"), "digest": hidden(page, "digest")}
 
@@ -63,7 +67,9 @@ async def test_the_cookie_is_opaque_and_out_of_reach_of_scripts(api: httpx.Async
     assert "ops" not in cookie.split("=")[1].split(";")[0].lower().split("-")
 
 
-@pytest.mark.parametrize("target", ["//evil.example", "https://evil.example", "/\\evil.example", "/a\nb", "x"])
+@pytest.mark.parametrize(
+    "target", ["//evil.example", "https://evil.example", "/\\evil.example", "/a\nb", "x"]
+)
 async def test_a_sign_in_never_leads_to_another_site(api: httpx.AsyncClient, target: str) -> None:
     """Whatever `next` says."""
     data = {"token": TOKENS["ops"], "next": target}
@@ -151,8 +157,8 @@ async def test_a_request_page_shows_exactly_what_would_run(
         request.actions[0].digest,
         "A change in production needs an operator.",
         "replicas",
-        "runs exactly the actions below",
-        "none of the actions below runs",
+        "runs exactly these actions",
+        "none of these actions runs",
     ):
         assert expected in page
 
@@ -174,6 +180,20 @@ async def test_an_approval_in_the_browser_counts_and_shows_what_was_recorded(
     event = gateway.log.of_kind(AuditKind.APPROVAL_DECIDED)[0]
     assert event.detail["channel"] == "console"
     assert len(gateway.goals.signals) == 1
+
+
+async def test_what_was_recorded_is_shown_even_if_the_goal_does_not_answer(
+    gateway: Gateway, api: httpx.AsyncClient
+) -> None:
+    """The page says so and looks again by itself."""
+    gateway.goals.ask(a_request())
+    await sign_in(api, "ops")
+    answer = await api.post(PAGE, data={**await form_of(api), "answer": "approve"}, headers=OWN)
+    gateway.goals.silent = {"goal-1"}
+    page = (await api.get(answer.headers["location"])).text
+    assert "Approval recorded" in page
+    assert "does not answer now" in page
+    assert 'http-equiv="refresh"' in page
 
 
 async def test_a_refused_answer_keeps_what_was_typed(
@@ -202,7 +222,9 @@ async def test_a_page_shown_before_the_request_changed_approves_nothing(
     assert gateway.goals.signals == []
 
 
-@pytest.mark.parametrize(("name", "why"), [("dev", "asked for this goal"), ("guest", "none of the groups")])
+@pytest.mark.parametrize(
+    ("name", "why"), [("dev", "asked for this goal"), ("guest", "none of the groups")]
+)
 async def test_whoever_may_not_answer_gets_no_form_and_is_refused_without_one(
     gateway: Gateway, api: httpx.AsyncClient, name: str, why: str
 ) -> None:
@@ -238,7 +260,9 @@ async def test_a_form_from_elsewhere_is_refused(
     answer = await api.post(PAGE, data={**form, "answer": "approve"}, headers=headers)
     assert answer.status_code == 403
     assert (await api.post("/logout", data=form, headers=headers)).status_code == 403
-    assert (await api.post("/login", data={"token": TOKENS["ops"]}, headers=headers)).status_code == 403
+    assert (
+        await api.post("/login", data={"token": TOKENS["ops"]}, headers=headers)
+    ).status_code == 403
     assert gateway.goals.signals == []
 
 
@@ -268,10 +292,13 @@ async def test_a_look_at_a_page_never_answers(gateway: Gateway, api: httpx.Async
     assert gateway.goals.signals == []
 
 
-async def test_markup_in_a_goals_values_stays_text(gateway: Gateway, api: httpx.AsyncClient) -> None:
+async def test_markup_in_a_goals_values_stays_text(
+    gateway: Gateway, api: httpx.AsyncClient
+) -> None:
     """In inputs, keys, previews, reasons and the requester's name."""
     nasty = "<script>alert(1)</script><img src=x onerror=alert(1)>'\"{{ 7*7 }}"
-    action = an_action(**{nasty: nasty, "rows": [{nasty: nasty}] * 2})
+    inputs: dict[str, Json] = {nasty: nasty, "rows": [{nasty: nasty}, {nasty: nasty}]}
+    action = an_action().model_copy(update={"inputs": inputs})
     request = a_request("goal-1", action, requester=nasty, shown={"preview": {nasty: nasty}})
     gateway.goals.ask(request.model_copy(update={"reasons": (nasty,)}))
     await sign_in(api, "ops")
@@ -280,7 +307,7 @@ async def test_markup_in_a_goals_values_stays_text(gateway: Gateway, api: httpx.
         assert "<script" not in page
         assert "<img" not in page
         assert "&lt;script&gt;" in page
-        assert "49" not in page.replace("{{ 7*7 }}", "") or "{{ 7*7 }}" in page
+        assert path == "/" or "{{ 7*7 }}" in page
 
 
 async def test_every_answer_forbids_scripts_frames_and_caching(
@@ -336,7 +363,9 @@ async def test_a_goal_page_shows_its_tasks_and_what_it_waits_for(
     assert f'href="{PAGE}"' in page
 
 
-@pytest.mark.parametrize("path", ["/requests/nowhere/x.0", "/goals/nowhere", "/decisions/none", "/nope"])
+@pytest.mark.parametrize(
+    "path", ["/requests/nowhere/x.0", "/goals/nowhere", "/decisions/none", "/nope"]
+)
 async def test_what_is_not_there_is_said_on_a_page(api: httpx.AsyncClient, path: str) -> None:
     """404 with a sentence."""
     await sign_in(api, "ops")

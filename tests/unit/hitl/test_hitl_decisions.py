@@ -32,6 +32,7 @@ async def decide(
     digest: str | None = None,
     reason: str = "",
 ) -> Decided:
+    """Answer as a person."""
     return await gateway.decisions.decide(
         gateway.person(person),
         request_id,
@@ -43,10 +44,12 @@ async def decide(
 
 
 def decided(gateway: Gateway) -> list[str]:
+    """Whose decisions are on record."""
     return [e.actor for e in gateway.log.of_kind(AuditKind.APPROVAL_DECIDED)]
 
 
 def refusals(gateway: Gateway) -> list[str]:
+    """Whose answers were turned away, on record."""
     return [e.actor for e in gateway.log.of_kind(AuditKind.APPROVAL_REFUSED)]
 
 
@@ -56,9 +59,7 @@ async def test_an_approval_is_signed_recorded_signalled_and_counted(gateway: Gat
     answer = await decide(gateway, "ops", digest=request.digest, reason="  looks right ")
     assert answer.counted
     assert answer.closed == "approved"
-    decision = open_envelope(
-        gateway.goals.signals[0], Decision, DECISION_TYPE, gateway.signer.keys
-    )
+    decision = open_envelope(gateway.goals.signals[0], Decision, DECISION_TYPE, gateway.signer.keys)
     assert decision.request_digest == request.digest
     assert (decision.person, decision.groups) == ("ops", ("operators",))
     assert decision.reason == "looks right"
@@ -322,5 +323,5 @@ async def test_a_digest_that_is_wrong_from_the_start_is_refused(gateway: Gateway
 async def until(holds: Callable[[], bool]) -> None:
     """Wait for a condition, with an end."""
     async with asyncio.timeout(5):
-        while not holds():
+        while not holds():  # noqa: ASYNC110 - another task brings it about
             await asyncio.sleep(0.002)

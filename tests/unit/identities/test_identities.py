@@ -16,6 +16,7 @@ DEVELOPER = secrets.token_urlsafe(32)
 
 
 def person(name: str, token: str, *groups: str) -> dict[str, object]:
+    """An entry of the file."""
     return {
         "id": name,
         "name": name.title(),
@@ -25,12 +26,14 @@ def person(name: str, token: str, *groups: str) -> dict[str, object]:
 
 
 def write(file: Path, *people: dict[str, object], **more: object) -> Path:
+    """Write the file."""
     file.write_text(yaml.safe_dump({"version": "1", "people": list(people), **more}))
     return file
 
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
+    """An operator and a developer."""
     return write(
         tmp_path / "identities.yaml",
         person("operator", OPERATOR, "operators"),

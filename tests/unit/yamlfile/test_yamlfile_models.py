@@ -17,7 +17,11 @@ WRONG = {
     "a missing key": ("name: demo\ntasks:\n  - id: one\n", "f.yaml:3:5", "add `uses: …`"),
     "a number for text": (HEAD + "description: 1.0\n", "f.yaml:5:14", "put it in quotes"),
     "text for a number": (HEAD + "    priority: high\n", "f.yaml:5:15", "must be a whole number"),
-    "a number out of bounds": (HEAD + "    priority: 9\n", "f.yaml:5:15", "less than or equal to 5"),
+    "a number out of bounds": (
+        HEAD + "    priority: 9\n",
+        "f.yaml:5:15",
+        "less than or equal to 5",
+    ),
     "text for a list": (HEAD + "    needs: x\n", "f.yaml:5:12", "must be a list"),
     "text for a mapping": (HEAD + "    with: x\n", "f.yaml:5:11", "must be a mapping"),
     "an unknown choice": (

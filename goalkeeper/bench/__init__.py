@@ -1,0 +1,8 @@
+"""`goalkeeper bench`: what governance costs, against bare Temporal and bare Docker.
+
+It measures and reports; it never judges a run as failed, since a machine may be busy.
+"""
+
+from goalkeeper.bench.suite import BENCHMARKS, ROUNDS, run
+
+__all__ = ["BENCHMARKS", "ROUNDS", "run"]

@@ -1,0 +1,174 @@
+"""The test stand: servers and workers of its own in a folder that goes away afterwards.
+
+Goalkeeper's side is the production worker, started as `goalkeeper up` starts it; nothing of the
+installation whose command this is gets touched.
+"""
+
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import temporalio.client
+from temporalio.client import WorkflowFailureError, WorkflowHandle
+from temporalio.exceptions import ApplicationError
+
+from goalkeeper.contracts.goal import WORKFLOW, GoalInput
+from goalkeeper.domain.approval import SUBMISSION_TYPE, Submission
+from goalkeeper.domain.contract import Contract
+from goalkeeper.domain.dsse import Signer, seal
+from goalkeeper.domain.errors import ServiceUnavailable, from_code
+from goalkeeper.embedded import OpenBaoServer, Ports, TemporalServer
+from goalkeeper.embedded.own import OwnProcess
+from goalkeeper.embedded.people import ensure_people
+from goalkeeper.embedded.ports import HOST
+from goalkeeper.embedded.process import Process
+from goalkeeper.embedded.supervisor import own_address
+from goalkeeper.settings import Settings
+from goalkeeper.temporal import connect
+from goalkeeper.vault import Vault
+
+BARE_QUEUE = "bare"
+REQUESTER = "developer"
+APPROVER = "operator"
+"""Two of the people that every new installation begins with."""
+
+
+@dataclass(frozen=True)
+class Stand:
+    """Both sides, ready to be measured."""
+
+    settings: Settings
+    client: temporalio.client.Client
+    """As Goalkeeper's own clients connect."""
+    bare: temporalio.client.Client
+    """As anybody's."""
+    signer: Signer
+    """The gateway's."""
+
+    async def goal_input(self, contract: Contract, goal_id: str) -> GoalInput:
+        """A goal with the gateway's word on who asks, as `goalkeeper submit` would send it."""
+        goal = GoalInput(definition=contract, requester=REQUESTER)
+        said = Submission(
+            goal_id=goal_id, person=REQUESTER, input_digest=goal.digest, at=datetime.now(UTC)
+        )
+        envelope = await seal(said, SUBMISSION_TYPE, self.signer)
+        return goal.model_copy(update={"attestation": envelope})
+
+    async def submit(self, goal: GoalInput, goal_id: str) -> WorkflowHandle[Any, Any]:
+        """Start a goal."""
+        return await self.client.start_workflow(
+            WORKFLOW, goal, id=goal_id, task_queue=self.settings.task_queue
+        )
+
+    async def start_bare(self, workflow: Callable[..., Any], *args: Any) -> WorkflowHandle[Any, Any]:
+        """Start one of the bare workflows."""
+        handle: WorkflowHandle[Any, Any] = await self.bare.start_workflow(
+            workflow, args=args, id=new_id("bare"), task_queue=BARE_QUEUE
+        )
+        return handle
+
+
+async def finish(handle: WorkflowHandle[Any, Any]) -> Any:
+    """The result of either side's workflow.
+
+    Raises:
+        GoalkeeperError: it failed, so there is nothing to measure.
+    """
+    try:
+        return await handle.result()
+    except WorkflowFailureError as error:
+        cause = error.cause
+        code = cause.type if isinstance(cause, ApplicationError) and cause.type else "Failed"
+        raise from_code(
+            code, f"the benchmark's workflow '{handle.id}' failed: {cause or error}"
+        ) from None
+
+
+def new_id(kind: str) -> str:
+    """A workflow id that was never used."""
+    return f"bench-{kind}-{uuid4().hex[:12]}"
+
+
+@asynccontextmanager
+async def open_stand(
+    settings: Settings, progress: Callable[[str], None]
+) -> AsyncIterator[Stand]:
+    """Servers, workers and clients for the length of the block.
+
+    Args:
+        settings: of the installation; its engine, image and worker's limits are taken over.
+        progress: gets a line for each thing that starts.
+
+    Raises:
+        ServiceUnavailable: a server or worker does not start; the message has the end of its log.
+        StoreUnavailable: the temporary folder cannot be used.
+    """
+    with tempfile.TemporaryDirectory(prefix="goalkeeper-bench-") as name:
+        folder = Path(name)
+        async with AsyncExitStack() as stack:
+            ports = Ports.free()
+            mine = stand_settings(settings, folder, ports)
+            ensure_people(mine.identities_file, folder / "tokens")
+            progress("starting Temporal and OpenBao")
+            temporal = TemporalServer(folder / "temporal", ports)
+            stack.push_async_callback(temporal.stop)
+            await temporal.start()
+            vault = OpenBaoServer(folder / "vault", ports)
+            stack.push_async_callback(vault.stop)
+            await vault.start()
+            progress("starting the workers")
+            worker = OwnProcess("worker", mine, own_address("worker", mine), vault)
+            stack.push_async_callback(worker.stop)
+            await worker.start()
+            await stack.enter_async_context(_bare_worker(mine))
+            gateway = await Vault.login(mine.vault_address, await vault.login("gateway"))
+            stack.push_async_callback(gateway.aclose)
+            bare = await temporalio.client.Client.connect(
+                mine.temporal_address, namespace=mine.temporal_namespace
+            )
+            yield Stand(mine, await connect(mine), bare, gateway.signer())
+
+
+def stand_settings(settings: Settings, folder: Path, ports: Ports) -> Settings:
+    """The installation's settings, but everything that is kept or listened on is the stand's."""
+    return settings.model_copy(
+        update={
+            "state": folder,
+            "temporal_address": f"{HOST}:{ports.temporal}",
+            "temporal_namespace": "default",
+            "vault_address": f"http://{HOST}:{ports.vault}",
+            "worker_metrics_port": ports.worker,
+            "identities": folder / "identities.yaml",
+            # The shipped policy: numbers of two installations shall be comparable.
+            "policy": Path(str(files("goalkeeper.library").joinpath("policy.cedar"))),
+            "contracts": (),
+        }
+    )
+
+
+@asynccontextmanager
+async def _bare_worker(settings: Settings) -> AsyncIterator[None]:
+    process = Process("bare worker", settings.logs_folder / "bare.log")
+    await process.spawn(
+        (
+            *(sys.executable, "-m", "goalkeeper.bench.bare_worker"),
+            *("--address", settings.temporal_address),
+            *("--namespace", settings.temporal_namespace),
+            *("--task-queue", BARE_QUEUE),
+        )
+    )
+    try:
+        yield
+        if process.pid is None:
+            raise ServiceUnavailable(
+                f"the bare worker ended with code {process.returncode}:\n{process.tail()}"
+            )
+    finally:
+        await process.stop()
