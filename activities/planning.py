@@ -18,8 +18,7 @@ from goalkeeper.domain.dsse import Envelope
 from goalkeeper.domain.errors import InvalidGoal, PolicyDenied
 from goalkeeper.domain.plan import APPROVAL, Plan, PlanTask
 from goalkeeper.domain.policy import Effect, Verdict
-
-_GATE = Verdict(effect=Effect.ALLOW, reasons=("asks people where policy wants it",))
+from goalkeeper.policy import combine
 
 
 class Planner:
@@ -47,7 +46,7 @@ class Planner:
             contract=plan.contract,
             run=origin,
         )
-        verdicts = {t.id: await self._judge(plan, t, given.goal_id, asker) for t in plan.tasks}
+        verdicts = await self._verdicts(plan, given.goal_id, asker)
         await self._record(given.goal_id, origin, plan, requester, verdicts)
         self._refuse(plan, verdicts)
         return PlannedGoal(
@@ -99,9 +98,16 @@ class Planner:
         }
         return task.model_copy(update={"inputs": {**task.inputs, **pinned}})
 
+    async def _verdicts(self, plan: Plan, goal_id: str, asker: Asker) -> dict[str, Verdict]:
+        """One for each task; a gate's is that of what it covers, taken together."""
+        operations = [t for t in plan.tasks if t.operation != APPROVAL]
+        judged = {t.id: await self._judge(plan, t, goal_id, asker) for t in operations}
+        return {
+            t.id: judged[t.id] if t.id in judged else combine([judged[c] for c in t.covers])
+            for t in plan.tasks
+        }
+
     async def _judge(self, plan: Plan, task: PlanTask, goal_id: str, asker: Asker) -> Verdict:
-        if task.operation == APPROVAL:
-            return _GATE
         bound = {pointer.split("/")[1] for pointer in task.bindings}
         action = Action(
             goal_id=goal_id,

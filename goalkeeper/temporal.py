@@ -6,13 +6,15 @@ in particular.
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import structlog
 from pydantic import ValidationError
 from temporalio import activity
 from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.contrib.pydantic import PydanticPayloadConverter, pydantic_data_converter
+from temporalio.converter import CompositePayloadConverter
 from temporalio.exceptions import ApplicationError, CancelledError
 from temporalio.plugin import SimplePlugin
 from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
@@ -44,6 +46,14 @@ PASSED_THROUGH = (
     "cryptography",
 )
 _CONNECT_SECONDS = 10
+_PYDANTIC = PydanticPayloadConverter()
+
+
+class SharedConverter(CompositePayloadConverter):
+    """The pydantic converter with one cache for all: the SDK makes a converter at each activation."""
+
+    def __init__(self) -> None:
+        super().__init__(*_PYDANTIC.converters.values())
 
 
 class ErrorInterceptor(Interceptor):
@@ -103,7 +113,7 @@ def plugin(interceptors: Sequence[Any] = ()) -> SimplePlugin:
     """Converter, interceptors, workflow runner and failure types, for every role."""
     return SimplePlugin(
         "goalkeeper",
-        data_converter=pydantic_data_converter,
+        data_converter=replace(pydantic_data_converter, payload_converter_class=SharedConverter),
         interceptors=[ErrorInterceptor(), *interceptors],
         workflow_runner=workflow_runner(),
         workflow_failure_exception_types=[ValidationError],

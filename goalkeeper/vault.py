@@ -9,16 +9,14 @@ import base64
 import contextlib
 import json
 import re
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import hvac
-import requests
 import structlog
 from hvac import exceptions as hvac_errors
 from pydantic import SecretStr, ValidationError
@@ -27,21 +25,24 @@ from goalkeeper.domain.base import Model
 from goalkeeper.domain.credential import Credentials
 from goalkeeper.domain.dsse import Signature, Signer
 from goalkeeper.domain.errors import CredentialDenied, GoalkeeperError, VaultUnavailable
+from goalkeeper.vault_api import (
+    DECISION_KEY,
+    FOLDER,
+    KV,
+    ROLE_POLICY,
+    TOKEN_ROLE,
+    TRANSIT,
+    SealState,
+    connect,
+    connected,
+    mapped,
+    seal_state,
+)
 
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-KV = "kv"
-FOLDER = "goalkeeper"
-"""Under `KV`: one secret a role, its fields are the slots."""
-TRANSIT = "transit"
-DECISION_KEY = "decisions"
-TOKEN_ROLE = "goalkeeper"  # noqa: S105 - the name of a role, not a token
-ROLE_POLICY = "goalkeeper-role-"
-"""Prefix of the policy that lets a child token read one role's secret, and nothing else."""
-_LOOPBACK = {"127.0.0.1", "::1", "localhost"}
-_TIMEOUT = 10.0
 _WRAPPED_BY = re.compile(r"auth/approle/role/goalkeeper-(worker|gateway)/secret-id")
 
 
@@ -60,68 +61,6 @@ class Lease:
     role: str
     expires_at: datetime
     secrets: Credentials
-
-
-def connect(address: str, token: str = "", session: requests.Session | None = None) -> hvac.Client:
-    """A client that reads no token from the environment.
-
-    A loopback address is never asked through a proxy, whatever the environment says.
-    """
-    if session is None:
-        session = requests.Session()
-        session.trust_env = urlsplit(address).hostname not in _LOOPBACK
-    return hvac.Client(url=address, token=token, session=session, timeout=_TIMEOUT)
-
-
-@contextlib.contextmanager
-def connected(address: str, token: str = "") -> Iterator[hvac.Client]:
-    """A client for a few calls, closed afterwards."""
-    client = connect(address, token)
-    try:
-        yield client
-    finally:
-        client.adapter.close()
-
-
-@contextlib.contextmanager
-def mapped(address: str, denied: str) -> Iterator[None]:
-    """Turn what hvac and requests raise into our errors.
-
-    Args:
-        address: where Vault is, for the message.
-        denied: what a refusal means here and what to do about it.
-
-    Raises:
-        VaultUnavailable: sealed, unreachable, overloaded or a server error.
-        CredentialDenied: refused, or nothing is there.
-    """
-    try:
-        yield
-    except (hvac_errors.Forbidden, hvac_errors.Unauthorized):
-        raise CredentialDenied(f"Vault refused: {denied}") from None
-    except hvac_errors.InvalidPath:
-        raise CredentialDenied(f"Vault has nothing there: {denied}") from None
-    except hvac_errors.InvalidRequest:
-        raise CredentialDenied(f"Vault calls the request invalid: {denied}") from None
-    except hvac_errors.VaultDown:
-        raise VaultUnavailable(
-            f"Vault at {address} is sealed, so no credential can be leased and nothing signed. "
-            "Unseal it; restarting the embedded stack (goalkeeper down, goalkeeper up) does."
-        ) from None
-    except hvac_errors.VaultNotInitialized:
-        raise VaultUnavailable(
-            f"Vault at {address} is not initialised; `goalkeeper up` sets up the embedded one"
-        ) from None
-    except requests.RequestException as error:
-        raise VaultUnavailable(
-            f"Vault at {address} does not answer ({type(error).__name__}). Check that it runs: "
-            "`goalkeeper status`; the call is worth retrying."
-        ) from None
-    except hvac_errors.VaultError as error:
-        raise VaultUnavailable(
-            f"Vault at {address} failed to answer ({type(error).__name__}); its log says why. "
-            "The call is worth retrying."
-        ) from None
 
 
 class Vault:
@@ -235,14 +174,14 @@ class Vault:
         return _TransitSigner(self)
 
     async def healthy(self) -> bool:
-        """Whether Vault answers and still knows this process's login."""
-        if self._ended:
-            return False
-        try:
-            await self._call("", self._client.auth.token.lookup_self)
-        except GoalkeeperError:
-            return False
-        return True
+        """Whether Vault answers unsealed and this process's login, as far as known, holds.
+
+        Cheap and not in Vault's audit log, so it may be asked every second; a login that ended is
+        noticed by the next renewal or call.
+        """
+        loop = asyncio.get_running_loop()
+        state = await loop.run_in_executor(self._threads, seal_state, self.address)
+        return not self._ended and state is SealState.ACTIVE
 
     async def aclose(self) -> None:
         """Stop renewing and end this login, and with it every lease still open."""

@@ -5,23 +5,21 @@ It may not lease or sign; that is `goalkeeper.vault`. Everything here is idempot
 
 import json
 from collections.abc import Mapping
-from enum import StrEnum
 from typing import Any
 
-import requests
 from hvac import exceptions as hvac_errors
 from pydantic import SecretStr
 
 from goalkeeper.domain.base import Model
 from goalkeeper.domain.errors import CredentialDenied, VaultUnavailable
-from goalkeeper.vault import (
+from goalkeeper.vault import VaultLogin
+from goalkeeper.vault_api import (
     DECISION_KEY,
     FOLDER,
     KV,
     ROLE_POLICY,
     TOKEN_ROLE,
     TRANSIT,
-    VaultLogin,
     connect,
     connected,
     mapped,
@@ -66,16 +64,6 @@ _POLICIES: Mapping[str, Mapping[str, list[str]]] = {
 }
 
 
-class SealState(StrEnum):
-    """What Vault's health end-point says, as far as a set-up cares."""
-
-    UNREACHABLE = "unreachable"
-    UNINITIALISED = "uninitialised"
-    SEALED = "sealed"
-    STANDBY = "standby"
-    ACTIVE = "active"
-
-
 class Keys(Model):
     """What initialising gave. The root token is there only until the set-up is through."""
 
@@ -92,22 +80,6 @@ class Keys(Model):
             if value is not None
         }
         return json.dumps(plain, indent=2)
-
-
-def seal_state(address: str) -> SealState:
-    """Ask without a login. Never raises."""
-    try:
-        with connected(address) as client:
-            answer = client.sys.read_health_status(method="GET")
-    except requests.RequestException:
-        return SealState.UNREACHABLE
-    code = answer.status_code if isinstance(answer, requests.Response) else 200
-    return {
-        200: SealState.ACTIVE,
-        429: SealState.STANDBY,
-        501: SealState.UNINITIALISED,
-        503: SealState.SEALED,
-    }.get(code, SealState.STANDBY)
 
 
 def initialise(address: str) -> Keys:

@@ -97,7 +97,7 @@ def _register_stack(app: typer.Typer) -> None:
     @command(app, "demo", rich_help_panel=_STACK)
     def demo(session: Session) -> None:
         """Carry one real goal to its end: plan, sandbox, approval, deployment, proof."""
-        from deploy.demo import run
+        from deploy.demo.story import run
 
         raise typer.Exit(session.run(run(session.settings)))
 

@@ -22,7 +22,7 @@ from goalkeeper.embedded.state import read_status
 from goalkeeper.embedded.supervisor import own_address
 from goalkeeper.embedded.temporal import find_binary
 from goalkeeper.settings import Settings
-from goalkeeper.vault_setup import SealState, seal_state
+from goalkeeper.vault_api import SealState, seal_state
 
 _FREE = 1024**3
 """Bytes that should be free where the state is: a goal's evidence and Temporal's history grow."""

@@ -6,6 +6,7 @@ It initialises, unseals and prepares; the keys stay in its folder, readable by t
 import asyncio
 import json
 import shutil
+import signal
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +20,8 @@ from goalkeeper.embedded.files import make_folder, write_private
 from goalkeeper.embedded.ports import HOST, Ports
 from goalkeeper.embedded.process import Process
 from goalkeeper.vault import VaultLogin
-from goalkeeper.vault_setup import Keys, SealState, VaultAdmin, initialise, seal_state, unseal
+from goalkeeper.vault_api import SealState, seal_state
+from goalkeeper.vault_setup import Keys, VaultAdmin, initialise, unseal
 
 log = structlog.get_logger(__name__)
 
@@ -70,6 +72,7 @@ class OpenBaoServer:
         self.ports = ports
         self.address = f"http://{HOST}:{ports.vault}"
         self.audit_log = folder / "audit.log"
+        self.audit_limit = _AUDIT_LIMIT
         self.command = (get_binary_path(), "server", f"-config={folder / 'openbao.hcl'}")
         self.process = Process(self.name, log_file or folder / "openbao.log", umask=0o077)
         self._keys_file = folder / "keys.json"
@@ -107,6 +110,8 @@ class OpenBaoServer:
             ServiceUnavailable: it does not answer.
         """
         state = await asyncio.to_thread(seal_state, self.address)
+        if self._set_audit_aside():
+            self.process.signal(signal.SIGHUP)  # It opens a new one then.
         if state is SealState.UNREACHABLE:
             raise ServiceUnavailable(f"Vault at {self.address} does not answer")
         return None if state is SealState.ACTIVE else str(state)
@@ -163,8 +168,7 @@ class OpenBaoServer:
             shutil.rmtree(self.folder / "raft", ignore_errors=True)
         self._initialising.unlink(missing_ok=True)
         make_folder(self.folder / "raft")
-        if self.audit_log.exists() and self.audit_log.stat().st_size > _AUDIT_LIMIT:
-            self.audit_log.replace(self.folder / f"audit-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.log")
+        self._set_audit_aside()
         config = _CONFIG.format(
             host=HOST,
             port=self.ports.vault,
@@ -173,6 +177,13 @@ class OpenBaoServer:
             audit=json.dumps(str(self.audit_log)),
         )
         write_private(self.folder / "openbao.hcl", config)
+
+    def _set_audit_aside(self) -> bool:
+        """Rename the audit log once it has grown large; none is ever removed."""
+        if not self.audit_log.exists() or self.audit_log.stat().st_size < self.audit_limit:
+            return False
+        self.audit_log.replace(self.folder / f"audit-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}.log")
+        return True
 
     def _keys(self, state: SealState) -> Keys:
         if state is not SealState.UNINITIALISED:

@@ -68,7 +68,13 @@ class Process:
         """
         if self.pid is not None:
             raise ServiceUnavailable(f"{self.name} is running already (process {self.pid})")
-        output = _open_log(self.log)
+        try:
+            output = open_log(self.log)
+        except OSError as error:
+            raise ServiceUnavailable(
+                f"{self.name} cannot be started: its log, '{self.log}', cannot be written: "
+                f"{error.strerror}"
+            ) from None
         self._log_from = os.fstat(output).st_size
         try:
             self._process = await asyncio.create_subprocess_exec(
@@ -109,7 +115,7 @@ class Process:
 
     async def stop(self) -> None:
         """Ask it to stop, and kill it when the grace is over."""
-        self._signal(signal.SIGTERM)
+        self.signal(signal.SIGTERM)
         try:
             await asyncio.wait_for(self.wait(), self._grace)
         except TimeoutError:
@@ -117,7 +123,7 @@ class Process:
 
     async def kill(self) -> None:
         """End it at once, as a crash would."""
-        self._signal(signal.SIGKILL)
+        self.signal(signal.SIGKILL)
         await self.wait()
 
     def tail(self, lines: int = 5) -> str:
@@ -131,7 +137,8 @@ class Process:
             return ""
         return "\n".join(text.strip().splitlines()[-lines:])
 
-    def _signal(self, number: signal.Signals) -> None:
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal, if it runs."""
         if self.pid is not None and self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(number)
@@ -174,7 +181,8 @@ def create_time(pid: int) -> float | None:
         return None
 
 
-def _open_log(log: Path) -> int:
+def open_log(log: Path) -> int:
+    """A descriptor that appends to a log; one that has grown large is set aside first."""
     log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     if log.exists() and log.stat().st_size > _LOG_LIMIT:
         log.replace(log.with_suffix(log.suffix + ".1"))

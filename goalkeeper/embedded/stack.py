@@ -17,7 +17,7 @@ from goalkeeper.domain.errors import Conflict, ServiceUnavailable
 from goalkeeper.embedded.files import make_folder
 from goalkeeper.embedded.openbao import OpenBaoServer
 from goalkeeper.embedded.own import environment
-from goalkeeper.embedded.process import create_time, end
+from goalkeeper.embedded.process import create_time, end, open_log
 from goalkeeper.embedded.state import (
     FolderLock,
     ServiceStatus,
@@ -150,18 +150,21 @@ async def _foreground(
 def _detach(settings: Settings, services: Sequence[str], log: Path) -> int:
     """Start the supervisor in a session of its own, so that it outlives the terminal."""
     state = str(settings.state)
-    append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-    return os.posix_spawn(
-        sys.executable,
-        [sys.executable, "-m", "goalkeeper.embedded", "--state", state, *services],
-        {**os.environ, **environment(settings)},
-        file_actions=[
-            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_OPEN, 1, str(log), append, 0o600),
-            (os.POSIX_SPAWN_DUP2, 1, 2),
-        ],
-        setsid=True,
-    )
+    output = open_log(log)
+    try:
+        return os.posix_spawn(
+            sys.executable,
+            [sys.executable, "-m", "goalkeeper.embedded", "--state", state, *services],
+            {**os.environ, **environment(settings)},
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_DUP2, output, 1),
+                (os.POSIX_SPAWN_DUP2, output, 2),
+            ],
+            setsid=True,
+        )
+    finally:
+        os.close(output)
 
 
 async def _end(pid: int, started: float, wait: timedelta) -> None:

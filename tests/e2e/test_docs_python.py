@@ -18,6 +18,12 @@ def _blocks(language: str) -> list[str]:
     return [code for kind, code in _BLOCK.findall(PAGE.read_text()) if kind == language]
 
 
+def _write_files(folder: Path) -> None:
+    """Each YAML block under the name in its first line."""
+    for text in _blocks("yaml"):
+        (folder / text.splitlines()[0].removeprefix("# ")).write_text(text)
+
+
 async def _run(code: str, names: dict[str, Any], place: int) -> None:
     """As ``python -m asyncio`` would: with ``await`` and ``async for`` at the top level."""
     compiled = compile(code, f"{PAGE.name}, block {place}", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
@@ -37,9 +43,7 @@ async def test_every_example_of_the_page_runs(
     monkeypatch.setenv("GOALKEEPER_STATE", str(stack.state))
     monkeypatch.delenv("GOALKEEPER_TOKEN", raising=False)
     monkeypatch.delenv("GOALKEEPER_AS", raising=False)
-    for text in _blocks("yaml"):
-        name = text.splitlines()[0].removeprefix("# ")
-        Path(name).write_text(text)
+    _write_files(tmp_path)
     names: dict[str, Any] = {}
     for place, code in enumerate(_blocks("python"), start=1):
         await _run(code, names, place)

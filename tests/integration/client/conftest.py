@@ -73,6 +73,7 @@ class Stage:
         self.signing = Signing()
         self.held: dict[str, asyncio.Event] = {}
         self.failing: set[str] = set()
+        self.planned: list[PlanInput] = []
 
     def hold(self, task_id: str) -> asyncio.Event:
         """Make a task wait for the event."""
@@ -83,8 +84,7 @@ class Stage:
         """Compile; writing must be approved by one operator."""
         from connectors.registry import known_operations
 
-        if given.goal.contract == "refused":
-            raise ApplicationError("policy refuses", type="PolicyDenied", non_retryable=True)
+        self.planned.append(given)
         assert given.goal.definition is not None
         plan = compile_contract(given.goal.definition, given.goal.inputs, known_operations())
         return PlannedGoal(

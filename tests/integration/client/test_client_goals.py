@@ -2,12 +2,19 @@
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
+import httpx
 import pytest
+from pydantic import SecretStr
 
-from goalkeeper.client import Client, EventKind, Goal, GoalEvent
-from goalkeeper.domain.approval import Answer
+from goalkeeper.client import Client, EventKind, Gateway, Goal, GoalEvent
+from goalkeeper.contracts.goal import Progress
+from goalkeeper.domain.approval import SUBMISSION_TYPE, Answer, Submission
+from goalkeeper.domain.dsse import open_envelope, seal
 from goalkeeper.domain.errors import (
     ApprovalDenied,
     CheckFailed,
@@ -240,10 +247,10 @@ async def test_temporal_out_of_reach_is_one_clear_error(tmp_path: Path) -> None:
             await gk.goal("g").progress()
 
 
-async def test_events_survive_an_outage_of_worker_and_server(
-    gk: Client, settings: Settings, server: TemporalServer
+async def test_events_survive_an_outage(
+    gk: Client, settings: Settings, server: TemporalServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Both are killed in between; the listener hears the rest, once, and the end."""
+    """The server is killed in between; the listener hears the rest, once, and the end."""
     stage = Stage()
     heard: list[GoalEvent] = []
     release = stage.hold("a")
@@ -253,13 +260,25 @@ async def test_events_survive_an_outage_of_worker_and_server(
             heard.append(event)
             running.set()
 
-    running = asyncio.Event()
+    running, dark = asyncio.Event(), asyncio.Event()
+    monkeypatch.setattr("goalkeeper.client.goal._ANSWER", timedelta(seconds=1))
+
+    async def noticing(look: Callable[[], Awaitable[Progress]]) -> Progress:
+        try:
+            return await look()
+        except ServiceUnavailable:
+            dark.set()
+            raise
+
     async with stage.worker(await connect(settings), settings.task_queue):
         goal = await gk.submit(contract(slow("a"), echo("b", 1, "a")))
+        monkeypatch.setattr(goal, "progress", partial(noticing, goal.progress))
         listening = asyncio.create_task(listen(goal))
         async with asyncio.timeout(30):
             await running.wait()
         await server.kill()
+        async with asyncio.timeout(30):
+            await dark.wait()
         await server.start()
         release.set()
         async with asyncio.timeout(60):
@@ -268,6 +287,51 @@ async def test_events_survive_an_outage_of_worker_and_server(
     told = [(e.task.id, e.task.state) for e in heard if e.task]
     assert len(told) == len(set(told))
     assert ("b", TaskState.SUCCEEDED) in told
+
+
+async def test_the_result_of_a_failed_goal_needs_no_worker(
+    gk: Client, settings: Settings, server: TemporalServer
+) -> None:
+    """It is in the workflow's last words, tasks included."""
+    stage = Stage()
+    stage.failing.add("a")
+    async with stage.worker(await connect(settings), settings.task_queue):
+        goal = await gk.submit(contract(slow("a")))
+        await goal.result()
+    result = await goal.result()
+    assert [t.state for t in result.tasks] == [TaskState.FAILED]
+    assert result.contract == "sample"
+
+
+async def test_a_persons_submission_is_attested_for_exactly_this_goal(
+    settings: Settings, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the gateway signed is what the workflow gets."""
+
+    async def handler(request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/me"):
+            return httpx.Response(200, json={"id": "developer", "name": "Dev", "groups": []})
+        asked = json.loads(request.content)
+        now = datetime.now(UTC)
+        submission = Submission(person="developer", at=now, **asked)
+        envelope = await seal(submission, SUBMISSION_TYPE, stage.signing)
+        return httpx.Response(200, content=envelope.model_dump_json())
+
+    async with Client.connect(settings, token="t" * 40) as gk:
+        gateway = Gateway(
+            settings.gateway_url, SecretStr("t" * 40), transport=httpx.MockTransport(handler)
+        )
+        monkeypatch.setattr(gk, "gateway", lambda: gateway)
+        goal = await gk.submit(contract(echo("a", 1)), goal_id="attested-2")
+        await goal.result()
+        await gateway.aclose()
+    [planned] = stage.planned
+    assert planned.goal.requester == "developer"
+    assert planned.goal.attestation is not None
+    signed = open_envelope(
+        planned.goal.attestation, Submission, SUBMISSION_TYPE, stage.signing.keys
+    )
+    assert (signed.goal_id, signed.input_digest) == ("attested-2", planned.goal.digest)
 
 
 async def test_events_are_json_for_scripts(gk: Client, stage: Stage) -> None:

@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -10,7 +10,8 @@ from pydantic import SecretStr
 
 from goalkeeper.domain.errors import CredentialDenied, ServiceUnavailable, VaultUnavailable
 from goalkeeper.embedded import OpenBaoServer, Ports
-from goalkeeper.vault import Vault, connected
+from goalkeeper.vault import Vault
+from goalkeeper.vault_api import connected
 from goalkeeper.vault_setup import VaultAdmin
 
 
@@ -147,3 +148,27 @@ async def test_a_port_that_is_taken_is_named_by_the_servers_own_words(bao: OpenB
     other = OpenBaoServer(bao.folder.parent / "other", bao.ports)
     with pytest.raises(ServiceUnavailable, match="address already in use"):
         await other.start()
+
+
+async def test_an_audit_log_that_has_grown_large_is_set_aside_while_it_runs(
+    bao: OpenBaoServer, eventually: Callable[[Callable[[], bool]], Awaitable[None]]
+) -> None:
+    """Nothing of it is lost, and Vault goes on with a new one."""
+    before = await asyncio.to_thread(bao.audit_log.read_text)
+    bao.audit_limit = 1
+    await bao.check()
+    bao.audit_limit = 1 << 30
+    await eventually(bao.audit_log.exists)
+    await bao.put_credential("git", {"token": SecretStr("t")})
+    assert [f.read_text() for f in bao.folder.glob("audit-*.log")] == [before]
+    assert "kv/data/goalkeeper/git" in bao.audit_log.read_text()
+
+
+async def test_asking_its_health_leaves_no_trace_in_the_audit_log(bao: OpenBaoServer) -> None:
+    """Otherwise a supervisor that asks every few seconds would fill the disk."""
+    vault = await Vault.login(bao.address, await bao.login("worker"))
+    before = await asyncio.to_thread(bao.audit_log.read_text)
+    assert await bao.check() is None
+    assert await vault.healthy()
+    assert await asyncio.to_thread(bao.audit_log.read_text) == before
+    await vault.aclose()

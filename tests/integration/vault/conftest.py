@@ -8,7 +8,8 @@ from hvac.exceptions import Forbidden, InvalidPath, InvalidRequest
 from pydantic import SecretStr
 
 from goalkeeper.embedded import OpenBaoServer, Ports
-from goalkeeper.vault import Vault, connect, connected
+from goalkeeper.vault import Vault
+from goalkeeper.vault_api import connect, connected
 from goalkeeper.vault_setup import VaultAdmin
 
 CANARY = "canary-8f3a91"

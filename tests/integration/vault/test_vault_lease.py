@@ -10,7 +10,8 @@ from pydantic import SecretStr
 
 from goalkeeper.domain.errors import CredentialDenied, VaultUnavailable
 from goalkeeper.embedded import OpenBaoServer
-from goalkeeper.vault import Lease, Vault, connected
+from goalkeeper.vault import Lease, Vault
+from goalkeeper.vault_api import connected
 
 CANARY = "canary-8f3a91"
 MINUTE = timedelta(minutes=1)

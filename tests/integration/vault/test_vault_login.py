@@ -8,7 +8,8 @@ from pydantic import SecretStr
 
 from goalkeeper.domain.errors import CredentialDenied, VaultUnavailable
 from goalkeeper.embedded import OpenBaoServer, Ports
-from goalkeeper.vault import Vault, VaultLogin, connected
+from goalkeeper.vault import Vault, VaultLogin
+from goalkeeper.vault_api import connected
 
 
 def _write(file: Path, login: VaultLogin) -> Path:

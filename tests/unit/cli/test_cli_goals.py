@@ -65,6 +65,11 @@ def test_show_prints_every_task_and_why_one_failed(cli: Cli, client: FakeClient)
     assert cli("show", "g", "--json").json["tasks"][0]["failure"]["code"] == "CheckFailed"
 
 
+def test_what_looks_like_markup_is_only_text(cli: Cli, client: FakeClient) -> None:
+    """In answers that are made of what was typed, too."""
+    assert cli("pause", "[bold]g").out == "paused goal '[bold]g'\n"
+
+
 def test_list_prints_one_goal_a_line(cli: Cli, client: FakeClient) -> None:
     """For people as a table, for scripts as an array."""
     client.listed = [

@@ -7,8 +7,7 @@ import pytest
 
 from goalkeeper.domain.errors import CredentialDenied, GoalkeeperError, VaultUnavailable
 from goalkeeper.embedded.ports import Ports
-from goalkeeper.vault import connected, mapped
-from goalkeeper.vault_setup import SealState, seal_state
+from goalkeeper.vault_api import SealState, connected, mapped, seal_state
 
 SECRET = "raw-upstream-answer"
 
