@@ -134,8 +134,9 @@ class Attempt:
             if found.happened is Happened.NO:
                 return None
         raise OutcomeUnknown(
-            f"an earlier attempt at '{work.operation.name}' was lost in the middle, and whether it took "
-            "effect is not known. It is not run again: look at the target, then submit what is missing."
+            f"an earlier attempt at '{work.operation.name}' was lost in the middle, and whether it "
+            "took effect is not known. It is not run again: look at the target, then submit what "
+            "is missing."
         )
 
     async def _execute(self) -> OperationResult:
@@ -168,7 +169,8 @@ class Attempt:
                 self._stream = self._parts.evidence.stream(
                     call.goal_id, call.task_id, call.generation
                 )
-        self._stream.write(self._redactor.text(text))
+        line = self._redactor.text(text)
+        self._stream.write(line if line.endswith("\n") else line + "\n")
 
     async def _lease(self) -> Mapping[str, SecretStr]:
         work, call = self._work, self._work.call

@@ -184,6 +184,7 @@ class GoalActivities:
                 f"task '{action.task_id}': input '{place}' is wrong: {first['msg']}"
             ) from None
         timeout = info.start_to_close_timeout or _SHORTEST_LEASE
+        what = f"{action.task_id}.undo" if undo else action.task_id
         return Work(
             action=action,
             operation=operation,
@@ -200,7 +201,7 @@ class GoalActivities:
                 undo=undo,
                 detaching=_detaching,
             ),
-            origin=f"{_origin()}/{action.task_id}.{action.generation}{'.undo' if undo else ''}/{info.attempt}",
+            origin=f"{_origin()}/{what}.{action.generation}/{info.attempt}",
             ttl=min(max(timeout, _SHORTEST_LEASE), _LONGEST_LEASE),
         )
 

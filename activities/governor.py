@@ -110,8 +110,8 @@ class Governor:
             raise ApprovalNeeded(f"policy asks for people: {'; '.join(verdict.reasons)}")
         if action.policy_version != self._parts.policy.version:
             raise GrantMismatch(
-                f"policy has changed since '{grant.request.id}' was approved, so the approval is void. "
-                "Submit the goal again."
+                f"policy has changed since '{grant.request.id}' was approved, so the approval is "
+                "void. Submit the goal again."
             )
         self._check_request(grant, action, asker, verdict.requirement)
         keys = await self._keys_for(*grant.decisions)
@@ -158,6 +158,7 @@ def _check_age(grant: Grant, decisions: tuple[Decision, ...]) -> None:
     valid: timedelta = grant.request.requirement.valid_for
     if datetime.now(UTC) > last + valid:
         raise GrantMismatch(
-            f"the approval '{grant.request.id}' was given at {last.isoformat(timespec='seconds')} and was "
-            f"good for {valid}; it has aged out. Submit the goal again to ask again."
+            f"the approval '{grant.request.id}' was given at "
+            f"{last.isoformat(timespec='seconds')} and was good for {valid}; it has aged out. "
+            "Submit the goal again to ask again."
         )

@@ -74,8 +74,8 @@ class Planner:
         submission = await self._governor.submission(attestation)
         if submission.goal_id != given.goal_id or submission.input_digest != given.goal.digest:
             raise InvalidGoal(
-                "the attestation is for another goal or other inputs: submit through `goalkeeper submit` "
-                "or the Python client, which have the gateway make one"
+                "the attestation is for another goal or other inputs: submit through "
+                "`goalkeeper submit` or the Python client, which have the gateway make one"
             )
         return Requester(id=submission.person, proven=True)
 

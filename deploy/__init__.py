@@ -1,0 +1,1 @@
+"""What sets Goalkeeper up: scripts for a machine, and the demo."""

@@ -141,7 +141,7 @@ class _Rule:
     @classmethod
     def read(cls, key: str, body: Mapping[str, object], name: str) -> "_Rule":
         notes = body.get("annotations") or {}
-        assert isinstance(notes, Mapping)  # noqa: S101 - Cedar's own JSON form
+        assert isinstance(notes, Mapping)
         ident = notes.get("id") or key
         unknown = sorted(set(notes) - _KNOWN)
         if unknown:

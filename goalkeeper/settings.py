@@ -124,11 +124,17 @@ def load_settings(
 
     take(_stack(folder), str(folder / "stack.json"))
     named = config or (Path(env[PREFIX + "CONFIG"]) if PREFIX + "CONFIG" in env else None)
-    take(_toml(named or folder / "settings.toml", must_exist=named is not None), str(named or folder / "settings.toml"))
+    take(
+        _toml(named or folder / "settings.toml", must_exist=named is not None),
+        str(named or folder / "settings.toml"),
+    )
     for variable in sorted(env):
         name = variable.removeprefix(PREFIX)
         if variable.startswith(PREFIX) and name not in _NOT_SETTINGS:
-            take({name.lower(): _from_text(name.lower(), env[variable])}, f"environment variable {variable}")
+            take(
+                {name.lower(): _from_text(name.lower(), env[variable])},
+                f"environment variable {variable}",
+            )
     take(overrides, "the call")
     merged["state"] = folder
     try:
@@ -143,7 +149,11 @@ def load_settings(
 
 def _misspelt(name: str, where: str) -> str:
     close = difflib.get_close_matches(name, list(Settings.model_fields), n=1)
-    hint = f"; did you mean '{close[0]}'?" if close else f"; known settings: {', '.join(sorted(Settings.model_fields))}"
+    hint = (
+        f"; did you mean '{close[0]}'?"
+        if close
+        else f"; known settings: {', '.join(sorted(Settings.model_fields))}"
+    )
     return f"{where}: there is no setting '{name}'{hint}"
 
 
@@ -176,7 +186,8 @@ def _stack(folder: Path) -> dict[str, Any]:
         return {}
     except (ValueError, OSError):
         raise InvalidSettings(
-            f"'{file}' cannot be read; stop the stack (goalkeeper down), remove the file and start again"
+            f"'{file}' cannot be read; stop the stack (goalkeeper down), remove the file and "
+            "start again"
         ) from None
     settings: dict[str, Any] = content.get("settings", {})
     return settings

@@ -46,6 +46,7 @@ PASSED_THROUGH = (
     "cryptography",
 )
 _CONNECT_SECONDS = 10
+_BROKEN_ATTEMPTS = 10
 _PYDANTIC = PydanticPayloadConverter()
 
 
@@ -87,6 +88,8 @@ class _ErrorInbound(ActivityInboundInterceptor):
                     f"an unexpected {type(error).__name__} in '{info.activity_type}'; "
                     "the worker's log has the details",
                     type="InternalError",
+                    # Perhaps it passes; a defect that stays must not be retried for days.
+                    non_retryable=info.attempt >= _BROKEN_ATTEMPTS,
                 )
         # Outside of the except block: a chained exception would reach history with its text.
         raise failure from None

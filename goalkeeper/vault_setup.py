@@ -108,10 +108,14 @@ def unseal(address: str, key: SecretStr) -> None:
 
 
 class VaultAdmin:
-    """A privileged login, held for the length of a `with` block and revoked at its end."""
+    """A privileged login, held for the length of a `with` block and revoked at its end.
 
-    def __init__(self, address: str, token: SecretStr) -> None:
+    The root token outlives a block that fails: without it the set-up could not be repeated.
+    """
+
+    def __init__(self, address: str, token: SecretStr, *, root: bool = False) -> None:
         self._address = address
+        self._root = root
         self._client = connect(address, token.get_secret_value())
 
     @classmethod
@@ -122,7 +126,7 @@ class VaultAdmin:
             CredentialDenied: the operator's login is not in `keys`, or refused.
         """
         if keys.root_token is not None:
-            return cls(address, keys.root_token)
+            return cls(address, keys.root_token, root=True)
         if keys.operator_role_id is None or keys.operator_secret_id is None:
             raise CredentialDenied("the operator's login to Vault is missing from the keys file")
         why = "the operator's login in the keys file is not valid any more"
@@ -137,8 +141,10 @@ class VaultAdmin:
     def __enter__(self) -> "VaultAdmin":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
+            if self._root and kind is not None:
+                return
             with mapped(self._address, "revoking the operator's token"):
                 self._client.auth.token.revoke_self()
         except (VaultUnavailable, CredentialDenied):

@@ -1,16 +1,22 @@
 """Servers that the tests share: each starts once a run, on loopback and free ports."""
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import pytest
 
+from deploy.demo.hosting import DemoHost, running_git_host, store_tokens
+from goalkeeper import embedded
 from goalkeeper.embedded.openbao import OpenBaoServer
 from goalkeeper.embedded.ports import Ports
 from goalkeeper.embedded.temporal import TemporalServer
+from goalkeeper.settings import Settings, load_settings
 
 
 @pytest.fixture(scope="session")
-async def temporal_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[TemporalServer]:
+async def temporal_server(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> AsyncIterator[TemporalServer]:
     """A real Temporal dev server, tuned as the embedded one."""
     server = TemporalServer(tmp_path_factory.mktemp("temporal"), Ports.free())
     await server.start()
@@ -25,3 +31,23 @@ async def openbao_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncItera
     await server.start()
     yield server
     await server.stop()
+
+
+@pytest.fixture(scope="session")
+async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Settings]:
+    """The whole embedded stack, as `goalkeeper up` starts it, and its settings."""
+    folder = tmp_path_factory.mktemp("stack")
+    settings = load_settings(folder, environ={})
+    await embedded.up(settings, wait=timedelta(minutes=3), progress=lambda _: None)
+    yield load_settings(folder, environ={})
+    await embedded.down(settings)
+
+
+@pytest.fixture(scope="session")
+async def git_host(
+    stack: Settings, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[DemoHost]:
+    """The demo's git host, its tokens in the stack's Vault."""
+    async with running_git_host(tmp_path_factory.mktemp("githost")) as host:
+        await store_tokens(stack, host)
+        yield host

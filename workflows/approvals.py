@@ -4,7 +4,6 @@ It believes nothing that the gateway has not signed; what does not count is reco
 nothing.
 """
 
-import asyncio
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
@@ -40,7 +39,7 @@ _RECORDED_REFUSALS = 100
 """Refused signals of one goal that reach the audit log: a flood must not fill it."""
 
 
-class CarriedOver(Exception):  # noqa: N818 - not an error: the wait goes on in the next run
+class CarriedOver(Exception):
     """The wait for people ends here because the workflow continues as new."""
 
 
@@ -141,7 +140,7 @@ class Approvals:
                     timeout=left,
                     timeout_summary=f"expiry of {asked.request.id}",
                 )
-            except asyncio.TimeoutError:
+            except TimeoutError:
                 pass  # A decision that ties with the time-out has been counted before this line.
         if asked.closed is None:
             if self._carrying() and workflow.now() < asked.request.expires_at:
@@ -154,8 +153,9 @@ class Approvals:
     async def _expire(self, asked: Asked) -> None:
         request = asked.request
         message = (
-            f"nobody decided on '{request.id}' until {request.expires_at.isoformat(timespec='seconds')}, "
-            "and silence means no. Nothing of it has run. Submit the goal again to ask again."
+            f"nobody decided on '{request.id}' until "
+            f"{request.expires_at.isoformat(timespec='seconds')}, and silence means no. "
+            "Nothing of it has run. Submit the goal again to ask again."
         )
         asked.closed, asked.failure = "expired", Failure(code="ApprovalExpired", message=message)
         self._record.version += 1
@@ -191,8 +191,9 @@ class Approvals:
                 )
 
     async def _count(self, envelope: Envelope) -> None:
-        if not any(s.keyid in self._record.keys for s in envelope.signatures):
-            # A key that was made after this goal was planned.
+        known = any(s.keyid in self._record.keys for s in envelope.signatures)
+        if not known and self._record.refusals < _RECORDED_REFUSALS:
+            # Perhaps a key that was made after this goal was planned.
             self._record.keys.update(await calls.decision_keys(self._goal_id))
         asked, decision = self._match(envelope)
         if asked.closed is not None:
@@ -217,7 +218,7 @@ class Approvals:
             try:
                 return asked, verify_decision(envelope, asked.request, self._record.keys)
             except GrantMismatch as error:
-                # Of several requests, the reason given by the one it was made for is the useful one.
+                # Of several requests, the one that it was made for has the useful reason.
                 if why is None or "is for request" in why.message:
                     why = error
         raise why or GrantMismatch("nothing is waiting for a decision here")

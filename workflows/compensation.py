@@ -5,7 +5,6 @@ It says what to undo and in which order; how is in the ledger, which the workflo
 
 from datetime import timedelta
 
-from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError
 
 from goalkeeper.contracts.activities import CompensateInput

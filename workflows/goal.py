@@ -44,6 +44,10 @@ _GOAL_CONTRACT = SearchAttributeKey.for_keyword("GoalContract")
 _GOAL_ENVIRONMENT = SearchAttributeKey.for_keyword("GoalEnvironment")
 _GOAL_REQUESTER = SearchAttributeKey.for_keyword("GoalRequester")
 _DENIALS = frozenset({"ApprovalDenied", "ApprovalExpired"})
+_EXAMPLE = (
+    'Write for example {"contract": "read-file", '
+    '"inputs": {"repository": "https://…", "path": "README.md"}}'
+)
 _HOLDING = (GoalState.RUNNING, GoalState.AWAITING_APPROVAL, GoalState.PAUSED)
 
 
@@ -77,8 +81,7 @@ class GoalWorkflow:
             raise ApplicationError(self._complaint, type="InvalidGoal", non_retryable=True)
         if (self._goal.contract is None) == (self._goal.definition is None):
             raise ApplicationError(
-                "give either 'contract' (a contract's name) or 'definition' (a whole contract), for example "
-                '{"contract": "read-file", "inputs": {"repository": "https://…", "path": "README.md"}}',
+                f"give either 'contract' (a name) or 'definition' (a whole contract). {_EXAMPLE}",
                 type="InvalidGoal",
                 non_retryable=True,
             )
@@ -127,7 +130,7 @@ class GoalWorkflow:
 
     async def _continue(self, record: GoalRecord) -> None:
         await workflow.wait_condition(workflow.all_handlers_finished)
-        assert self._goal is not None  # noqa: S101 - run() began with it
+        assert self._goal is not None
         carried = record.carry(paused=self._paused)
         workflow.continue_as_new(self._goal.model_copy(update={"carried": carried}))
 
@@ -139,7 +142,7 @@ class GoalWorkflow:
             await workflow.wait(running)
 
     async def _end(self, record: GoalRecord, scheduler: Scheduler) -> GoalResult:
-        assert self._approvals is not None  # noqa: S101 - set before anything runs
+        assert self._approvals is not None
         self._approvals.withdraw()
         await self._cancel_all(scheduler)
         self._failure = _first_failure(record)
@@ -274,7 +277,8 @@ class GoalWorkflow:
     @workflow.update(name=UPDATE_CANCEL_TASK)
     async def cancel_task(self, control: TaskControlInput) -> None:
         """Stop one task that is pending, waiting or running."""
-        assert self._record is not None and self._scheduler is not None  # noqa: S101 - validated
+        assert self._record is not None
+        assert self._scheduler is not None
         running = self._scheduler.running.get(control.task_id)
         if running is not None:
             running.cancel()
@@ -285,7 +289,8 @@ class GoalWorkflow:
     @workflow.update(name=UPDATE_RETRY_TASK)
     async def retry_task(self, control: TaskControlInput) -> None:
         """Run a failed or cancelled task again, as a new generation that is approved anew."""
-        assert self._record is not None and self._scheduler is not None  # noqa: S101 - validated
+        assert self._record is not None
+        assert self._scheduler is not None
         task = self._record.tasks[control.task_id]
         self._record.set(
             control.task_id,
@@ -321,7 +326,8 @@ class GoalWorkflow:
         state = self._state_of(control.task_id)
         if state not in (TaskState.FAILED, TaskState.CANCELLED):
             raise _conflict(
-                f"task '{control.task_id}' is {state.value}; only a failed or cancelled task is retried"
+                f"task '{control.task_id}' is {state.value}; only a failed or cancelled one is "
+                "retried"
             )
 
     def _must_be_going(self) -> None:
@@ -337,7 +343,7 @@ class GoalWorkflow:
         return self._record.state(task_id)
 
     async def _control(self, what: str, control: ControlInput, task_id: str = "") -> None:
-        assert self._record is not None  # noqa: S101 - every validator checks it
+        assert self._record is not None
         self._record.version += 1
         self._changed()
         await calls.record(
@@ -445,7 +451,4 @@ def _complaint(error: ValidationError) -> str:
         place = ".".join(str(p) for p in problem["loc"]) or "the input"
         lines.append(f"{place}: {problem['msg']}")
     known = ", ".join(n for n in GoalInput.model_fields if n != "carried")
-    return (
-        f"the goal's input is wrong: {'; '.join(lines)}. Known keys: {known}. "
-        'Write for example {"contract": "read-file", "inputs": {"repository": "https://…", "path": "README.md"}}'
-    )
+    return f"the goal's input is wrong: {'; '.join(lines)}. Known keys: {known}. {_EXAMPLE}"

@@ -5,23 +5,16 @@ It uses the product as anybody would: the client, the gateway, the audit log. No
 
 import asyncio
 import secrets
-import socket
 import sys
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 
 import httpx
-from pydantic import SecretStr
 from rich.console import Console
 from rich.prompt import Confirm, Prompt
 from rich.rule import Rule
 from rich.text import Text
 
-from deploy.demo.githost import HEALTH_PATH
-from deploy.demo.repository import DemoRepository
+from deploy.demo.hosting import DemoHost, running_git_host, store_tokens
 from goalkeeper import embedded
 from goalkeeper.audit import AuditLog
 from goalkeeper.cli.cards import card_view
@@ -37,8 +30,9 @@ from goalkeeper.settings import Settings, load_settings
 
 ASKER, DECIDER = "developer", "operator"
 _APP = "greeter"
-_HOST_READY = 20.0
 _START = timedelta(minutes=3)
+_WIDTH = 120
+"""Of the text, where no terminal says how wide it is."""
 
 
 async def run(settings: Settings) -> int:
@@ -48,14 +42,16 @@ async def run(settings: Settings) -> int:
         the process's exit code: 0 when the goal succeeded, 3 when it was denied, else 1.
     """
     console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = _WIDTH
     console.print(Rule("Goalkeeper: one goal, from plan to proof"))
     # Started here, so that the addresses it chose are read from its state below.
     await embedded.up(
         settings, wait=_START, progress=lambda line: console.print(f"  {line}", style="dim")
     )
     settings = load_settings(settings.state)
-    async with _git_host(settings.state / "demo") as host:
-        await _store_tokens(settings, host)
+    async with running_git_host(settings.state / "demo") as host:
+        await store_tokens(settings, host)
         branch = _branch(host)
         console.print(
             _step(1, f"'{ASKER}' wants the branch '{branch}' of {host.url} in production")
@@ -69,64 +65,7 @@ async def run(settings: Settings) -> int:
     return await _told(console, settings, result)
 
 
-@dataclass(frozen=True)
-class _Host:
-    """The demo's git host and its repository."""
-
-    url: str
-    repository: DemoRepository
-    tokens: Mapping[str, SecretStr]
-
-
-@asynccontextmanager
-async def _git_host(folder: Path) -> AsyncIterator[_Host]:
-    """A real git host on loopback for the length of the block."""
-    root = folder / "git"
-    root.mkdir(parents=True, exist_ok=True)
-    repository = DemoRepository.create(root, _APP)
-    tokens = {scope: SecretStr(secrets.token_urlsafe(24)) for scope in ("read", "write")}
-    token_file = folder / "tokens"
-    token_file.touch(mode=0o600)
-    token_file.write_text("".join(f"{s} {t.get_secret_value()}\n" for s, t in tokens.items()))
-    port = _free_port()
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "deploy.demo.githost", "--root", str(root)),
-        *("--port", str(port), "--token-file", str(token_file)),
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    try:
-        await _answers(f"http://127.0.0.1:{port}{HEALTH_PATH}")
-        yield _Host(f"http://127.0.0.1:{port}/{_APP}.git", repository, tokens)
-    finally:
-        process.terminate()
-        await process.wait()
-
-
-async def _answers(url: str) -> None:
-    async with httpx.AsyncClient() as http, asyncio.timeout(_HOST_READY):
-        while True:
-            try:
-                if (await http.get(url)).is_success:
-                    return
-            except httpx.TransportError:
-                await asyncio.sleep(0.05)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-async def _store_tokens(settings: Settings, host: _Host) -> None:
-    """Into Vault, from where each attempt borrows its own for as long as it runs."""
-    await embedded.put_credential(settings, "git-reader", {"token": host.tokens["read"]})
-    await embedded.put_credential(settings, "git-writer", {"token": host.tokens["write"]})
-
-
-def _branch(host: _Host) -> str:
+def _branch(host: DemoHost) -> str:
     """A feature branch that is new at each run, so that there is something to merge."""
     mark = secrets.token_hex(2)
     return host.repository.feature(f"feature/greeting-{mark}", f"Good day number {mark}!")
@@ -149,7 +88,8 @@ async def _carried_out(console: Console, settings: Settings, goal: Goal) -> Goal
                     )
                 )
                 console.print(_step(3, "carrying it out"))
-            for event in look.events:
+            # What asks comes last: the answer takes a while, and the rest has happened before.
+            for event in sorted(look.events, key=lambda e: e.kind is EventKind.APPROVAL_ASKED):
                 await _show_event(console, settings, event)
         await asyncio.wait([following], timeout=5)
     finally:

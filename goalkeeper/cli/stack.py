@@ -118,11 +118,24 @@ def _register_processes(app: typer.Typer) -> None:
         session.run(serve(session.settings))
 
     @command(app, "bench", rich_help_panel=_PROCESSES)
-    def bench(session: Session) -> None:
-        """Measure the stack against bare Temporal and bare Docker."""
-        from goalkeeper.bench import run
+    def bench(
+        session: Session,
+        only: Annotated[
+            list[str] | None, typer.Argument(metavar="NAME…", help="Only these benchmarks.")
+        ] = None,
+        rounds: Annotated[int | None, typer.Option("--rounds", min=1, max=1000)] = None,
+    ) -> None:
+        """Measure against bare Temporal and bare Docker; takes some minutes."""
+        from goalkeeper import bench
 
-        found = session.run(run(session.settings))
+        found = session.run(
+            bench.run(
+                session.settings,
+                rounds=rounds or bench.ROUNDS,
+                only=only or (),
+                progress=session.remark,
+            )
+        )
         _show_bench(session, found)
 
     @command(app, "version", rich_help_panel=_STACK)
@@ -177,17 +190,16 @@ def _doctor(session: Session) -> None:
         raise typer.Exit(FAILED)
 
 
-def _show_bench(session: Session, found: "Mapping[str, Mapping[str, Any]]") -> None:
+def _show_bench(session: Session, found: Mapping[str, Mapping[str, Any]]) -> None:
     from goalkeeper.cli.render import columns
 
-    table = columns("WHAT", "OURS", "BARE", "RATIO", "UNIT", "ROUNDS")
+    table = columns("WHAT", "OURS", "BARE", "RATIO", "LIMIT", "UNIT", "ROUNDS")
     for name, row in found.items():
-        table.add_row(
-            name,
-            *(_number(row.get(k)) for k in ("ours", "bare", "ratio")),
-            str(row.get("unit", "")),
-            str(row.get("rounds", "")),
-        )
+        if "skipped" in row:
+            table.add_row(name, f"skipped: {row['skipped']}")
+            continue
+        numbers = (_number(row.get(k)) for k in ("ours", "bare", "ratio", "limit"))
+        table.add_row(name, *numbers, str(row.get("unit", "")), str(row.get("rounds", "")))
     session.answer(found, table)
 
 

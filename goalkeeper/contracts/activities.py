@@ -1,7 +1,7 @@
 """The activities as the workflow sees them: their names, one model in, one model out."""
 
-from goalkeeper.contracts.goal import GoalInput, PlannedGoal
-from goalkeeper.domain.approval import Action, ApprovalRequest, Grant, Requester
+from goalkeeper.contracts.goal import GoalInput
+from goalkeeper.domain.approval import Action, Grant, Requester
 from goalkeeper.domain.audit import AuditEvent
 from goalkeeper.domain.base import Digest, GoalId, Json, Model
 from goalkeeper.domain.dsse import Envelope

@@ -42,7 +42,7 @@ class OperationCall:
     undo: bool = False
     """Whether this undoes the task's work: other work than doing it."""
     log: Callable[[str], None] = _drop
-    """Takes one line (or a part of one) of output; redacts, keeps and streams it."""
+    """Takes one line of output, from any thread; it is redacted, kept and streamed."""
     detaching: Callable[[], bool] = field(default=lambda: False)
     """True when a cancellation is only this worker shutting down: leave long work running."""
 
@@ -73,8 +73,8 @@ class OperationResult:
 class Connector(Protocol):
     """One service.
 
-    `execute` raises only errors of `goalkeeper.domain.errors` (and `asyncio.CancelledError`): it maps
-    its library's own in one place.
+    `execute` raises only errors of `goalkeeper.domain.errors` (and `asyncio.CancelledError`): it
+    maps its library's own in one place.
     """
 
     service: ClassVar[str]

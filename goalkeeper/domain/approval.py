@@ -40,7 +40,7 @@ class Requester(Model):
 
     id: Annotated[str, StringConstraints(min_length=1, max_length=200)]
     proven: bool = False
-    """The gateway authenticated this person and signed the submission. Otherwise `id` is a claim."""
+    """The gateway authenticated this person and signed the submission; else `id` is a claim."""
 
 
 class Submission(Model):
@@ -148,9 +148,11 @@ def verify_decision(envelope: Envelope, request: ApprovalRequest, keys: PublicKe
     """
     decision = open_envelope(envelope, Decision, DECISION_TYPE, keys)
     if decision.request_id != request.id or decision.goal_id != request.goal_id:
-        raise GrantMismatch(f"the decision is for request '{decision.request_id}', not '{request.id}'")
+        raise GrantMismatch(f"the decision is for request '{decision.request_id}', not "
+            f"'{request.id}'")
     if decision.request_digest != request.digest:
-        raise GrantMismatch("the decision is for another version of this request: what would run has changed since")
+        raise GrantMismatch("the decision is for another version of this request: what would "
+            "run has changed since")
     why = objection(decision.person, decision.groups, decision.decided_at, request)
     if why is not None:
         raise GrantMismatch(why)
@@ -166,7 +168,8 @@ def objection(
 ) -> str | None:
     """Why this person may not decide this request now, or nothing."""
     if at >= request.expires_at:
-        return f"the request expired at {request.expires_at.isoformat()}: silence until then means no"
+        until = request.expires_at.isoformat()
+        return f"the request expired at {until}: silence until then means no"
     if person == request.requester.id:
         return f"'{person}' asked for this goal and so may not decide on it"
     wanted = request.requirement.groups

@@ -35,7 +35,7 @@ class Signature(Model):
 class Envelope(Model):
     """A DSSE envelope: the payload and its type are both under the signature."""
 
-    payloadType: Annotated[str, Field(max_length=200)]  # noqa: N815 - DSSE's own spelling
+    payloadType: Annotated[str, Field(max_length=200)]
     payload: Annotated[str, Field(max_length=_LARGEST)]
     """Standard base64."""
     signatures: Annotated[tuple[Signature, ...], Field(min_length=1, max_length=8)]
@@ -66,23 +66,26 @@ async def seal(statement: BaseModel, payload_type: str, signer: Signer) -> Envel
     )
 
 
-def open_envelope(
-    envelope: Envelope, model: type[M], payload_type: str, keys: PublicKeys
-) -> M:
+def open_envelope(envelope: Envelope, model: type[M], payload_type: str, keys: PublicKeys) -> M:
     """The statement inside, once one signature by a known key holds.
 
     Raises:
         GrantMismatch: wrong type, no known key, bad signature, or a payload that is not `model`.
     """
     if envelope.payloadType != payload_type:
-        raise GrantMismatch(f"the signed statement is of type '{envelope.payloadType[:80]}', not '{payload_type}'")
+        raise GrantMismatch(
+            f"the signed statement is of type '{envelope.payloadType[:80]}', not '{payload_type}'"
+        )
     try:
         payload = base64.b64decode(envelope.payload, validate=True)
     except binascii.Error:
         raise GrantMismatch("the signed statement's payload is not base64") from None
     message = pre_authentication_encoding(payload_type, payload)
     if not any(_holds(s, message, keys) for s in envelope.signatures):
-        raise GrantMismatch("no signature by a key that this installation trusts: the statement was not made by its gateway")
+        raise GrantMismatch(
+            "no signature by a key that this installation trusts: the "
+            "statement was not made by its gateway"
+        )
     try:
         return model.model_validate_json(payload)
     except ValidationError:

@@ -45,7 +45,9 @@ class GoalkeeperError(Exception):
     retryable: ClassVar[bool] = False
 
     def __init__(self, message: str) -> None:
-        self.message = message if len(message) <= MESSAGE_LIMIT else message[: MESSAGE_LIMIT - 1] + "…"
+        self.message = (
+            message if len(message) <= MESSAGE_LIMIT else message[: MESSAGE_LIMIT - 1] + "…"
+        )
         super().__init__(self.message)
 
     @property

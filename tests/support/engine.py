@@ -178,7 +178,9 @@ class Engine:
         return [e.event.kind.value for e in self.parts.audit.entries(goal_id=goal_id)]
 
 
-def make_parts(folder: Path, vault: FakeVault, fake: FakeConnector, policy: str | None = None) -> Parts:
+def make_parts(
+    folder: Path, vault: FakeVault, fake: FakeConnector, policy: str | None = None
+) -> Parts:
     """Real stores in a folder, fake connector and Vault."""
     people = folder / "identities.yaml"
     people.write_text(IDENTITIES)

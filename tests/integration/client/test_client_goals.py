@@ -135,7 +135,7 @@ async def test_commands_on_tasks_are_answered(gk: Client, stage: Stage) -> None:
     """Retrying what has not failed is refused with its state; cancelling works."""
     goal = await gk.submit(contract(gate("ask", "merge"), write("merge")))
     await _until(goal, EventKind.APPROVAL_ASKED)
-    with pytest.raises(Conflict, match="only a failed or cancelled task"):
+    with pytest.raises(Conflict, match="'ask' is AwaitingApproval"):
         await goal.retry_task("ask")
     with pytest.raises(NotFound, match="no task 'nope'"):
         await goal.cancel_task("nope")

@@ -202,7 +202,9 @@ class TestHangingHost:
         assert self.processes(url)
         if ending == "cancelled":
             task.cancel()
-        (outcome,) = await asyncio.gather(task, return_exceptions=True)
+        # Less than the half minute after which curl would give up by itself.
+        async with asyncio.timeout(20):
+            (outcome,) = await asyncio.gather(task, return_exceptions=True)
         wanted = asyncio.CancelledError if ending == "cancelled" else ServiceUnavailable
         assert isinstance(outcome, wanted)
         server.close()
@@ -378,6 +380,43 @@ class TestMergeBranch:
         merged = await merge(git, call, repository, writer)
         assert merged.merged
         assert NEW_GREETING in bare.read("greeter.py")
+
+    async def test_a_commit_with_the_key_that_is_not_our_merge_does_not_count(
+        self, git: GitConnector, call: Call, repository: Repository, writer: Credentials
+    ) -> None:
+        """Somebody copied the message to a commit of their own."""
+        bare, _ = repository
+        bare.feature()
+        bare.change(MAIN, {"x": "1\n"}, "Copied\n\nGoalkeeper-Key: goal-1.merge.0")
+        assert (await merge(git, call, repository, writer)).merged
+        assert NEW_GREETING in bare.read("greeter.py")
+
+    async def test_a_merge_with_the_key_on_another_branch_does_not_count(
+        self, git: GitConnector, call: Call, repository: Repository, writer: Credentials
+    ) -> None:
+        """It came in with that branch: we did not make it, and may not take it back."""
+        bare, _ = repository
+        bare.feature()
+        who = ("-c", "user.name=x", "-c", "user.email=x@localhost")
+        forged = bare.git(
+            *who,
+            *("commit-tree", f"{FEATURE}^{{tree}}", "-p", MAIN, "-p", FEATURE),
+            *("-m", "Merge\n\nGoalkeeper-Key: goal-1.merge.0"),
+        )
+        bare.git("update-ref", "refs/heads/side", forged)
+        before = bare.head(MAIN)
+        side = call(
+            "git.merge_branch",
+            task="side",
+            repository=repository[1],
+            branch="side",
+            expected_commit=forged,
+            message="Merge the side",
+        )
+        brought = (await git.execute(side, writer)).outputs
+        assert isinstance(brought, BranchMerged)
+        merged = await merge(git, call, repository, writer)
+        assert merged == BranchMerged(commit=brought.commit, base_before=before, merged=False)
 
     async def test_a_merge_conflict_names_the_files(
         self, git: GitConnector, call: Call, repository: Repository, writer: Credentials

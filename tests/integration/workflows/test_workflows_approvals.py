@@ -30,7 +30,7 @@ async def ask(engine: Engine, **changes: Any) -> tuple[Any, OpenRequest]:
 
 
 async def test_one_request_covers_what_stands_or_falls_together(engine: Engine) -> None:
-    """The gate shows the preview, names both actions with resolved inputs, and both run once approved."""
+    """The gate shows the preview and names both actions, inputs resolved; both run after a yes."""
     handle, asked = await ask(engine)
     assert [a.task_id for a in asked.request.actions] == ["merge", "deploy"]
     assert asked.request.actions[0].inputs["value"] == "v2"
@@ -153,9 +153,11 @@ async def test_what_an_input_makes_risky_is_asked_about_when_it_is_known(
     policy = """
         permit (principal, action, resource) when { context.risk == "read" };
         permit (principal, action, resource)
-          when { context.risk != "read" && !(context.inputs has value && context.inputs.value == "prod") };
+          when { context.risk != "read" &&
+                 !(context.inputs has value && context.inputs.value == "prod") };
         @approvals("1 of operators") permit (principal, action, resource)
-          when { context.risk != "read" && context.inputs has value && context.inputs.value == "prod" };
+          when { context.risk != "read" &&
+                 context.inputs has value && context.inputs.value == "prod" };
     """
     async with running_engine(temporal_server.address, tmp_path, policy=policy) as engine:
         handle = await engine.submit(
@@ -174,7 +176,9 @@ async def test_a_decision_that_comes_while_the_goal_is_paused_waits_for_resume(
     engine: Engine,
 ) -> None:
     """Approval does not override a pause."""
-    handle = await engine.submit(plan_of({"id": "act", "uses": "fake.write"}, environment="production"))
+    handle = await engine.submit(
+        plan_of({"id": "act", "uses": "fake.write"}, environment="production")
+    )
     asked = await engine.asked(handle)
     await handle.execute_update("pause", {"actor": "olive"})
     await engine.decide(handle, asked.request)

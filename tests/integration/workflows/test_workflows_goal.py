@@ -40,7 +40,12 @@ async def test_a_transient_failure_is_retried(engine: Engine) -> None:
     """The second attempt succeeds, and the goal never hears of the first."""
     handle = await engine.submit(
         plan_of(
-            {"id": "a", "uses": "fake.read", "with": {"do": "flaky"}, "retry": {"initial_interval": "PT0.01S"}}
+            {
+                "id": "a",
+                "uses": "fake.read",
+                "with": {"do": "flaky"},
+                "retry": {"initial_interval": "PT0.01S"},
+            }
         )
     )
     assert (await engine.result(handle)).state is GoalState.SUCCEEDED

@@ -13,7 +13,9 @@ from tests.support.engine import plan_of, running_engine
 
 
 @pytest.fixture(scope="module")
-async def impatient_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[TemporalServer]:
+async def impatient_server(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> AsyncIterator[TemporalServer]:
     """A server that suggests continue-as-new after 50 events."""
     server = TemporalServer(
         tmp_path_factory.mktemp("impatient"),
@@ -27,10 +29,16 @@ async def impatient_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIte
 
 def chain(length: int, **first: Any) -> list[dict[str, Any]]:
     """Tasks one after the other, each handing the value on."""
-    tasks: list[dict[str, Any]] = [{"id": "t0", "uses": "fake.write", "with": {"value": 7}, **first}]
+    tasks: list[dict[str, Any]] = [
+        {"id": "t0", "uses": "fake.write", "with": {"value": 7}, **first}
+    ]
     for i in range(1, length):
         tasks.append(
-            {"id": f"t{i}", "uses": "fake.write", "with": {"value": f"${{{{ tasks.t{i - 1}.value }}}}"}}
+            {
+                "id": f"t{i}",
+                "uses": "fake.write",
+                "with": {"value": f"${{{{ tasks.t{i - 1}.value }}}}"},
+            }
         )
     return tasks
 
@@ -38,7 +46,7 @@ def chain(length: int, **first: Any) -> list[dict[str, Any]]:
 async def test_a_goal_continues_as_new_and_no_task_runs_twice(
     impatient_server: TemporalServer, tmp_path: Path
 ) -> None:
-    """Outputs, order and effects are carried over; a failure at the end undoes every run's effects."""
+    """Outputs, order and effects are carried over; a failure undoes the effects of every run."""
     tasks = chain(40)
     tasks.append({"id": "bad", "uses": "fake.read", "with": {"do": "fail"}, "needs": ["t39"]})
     async with running_engine(impatient_server.address, tmp_path) as engine:

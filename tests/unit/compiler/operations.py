@@ -1,6 +1,8 @@
 """Operations as the connectors declare them, in shape: nothing here runs."""
 
 # ruff: noqa: D101 - the names say all there is
+
+
 from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator

@@ -92,6 +92,25 @@ class TestPreview:
         assert any("Replaces image" in c for c in seen.changes)
         assert "Changes the replicas from 1 to 2." in seen.changes
 
+    @pytest.mark.parametrize("first", ["old", "new"])
+    async def test_a_release_that_is_coming_up_is_not_what_runs(
+        self, apps: AppsConnector, call: Caller, engine: FakeContainers, first: str
+    ) -> None:
+        """Half a deployment stands beside the old release, in whatever order they are listed."""
+        old, ill = engine.image("old"), engine.image("ill", 503)
+        await deploy(apps, call, old)
+        asked = call("apps.deploy", inputs(ill), goal="g", detaching=lambda: True)
+        task = asyncio.create_task(apps.execute(asked, {}))
+        while images(engine).count(ill) < 2:  # noqa: ASYNC110 - the fake has no event
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        if first == "new":
+            engine.containers = dict(reversed(engine.containers.items()))
+        seen = await self.preview(apps, call)
+        assert seen.current is not None
+        assert seen.current.image == old
+
     @pytest.mark.parametrize(
         ("files", "says"),
         [
@@ -311,7 +330,7 @@ class TestMonitor:
         image = engine.image("one")
         done = await deploy(apps, call, image)
         engine.health[image] = 503
-        with pytest.raises(CheckFailed, match="answered 503"):
+        with pytest.raises(CheckFailed, match="1 of 1 checks failed.*answered 503"):
             await self.monitor(apps, call, done.release, seconds=3600)
         assert any("the last words" in line for line in call.lines)
 
