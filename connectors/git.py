@@ -206,7 +206,9 @@ async def _merge_once(
 
 async def _already_in(clone: Clone, base: str, head: str) -> BranchMerged:
     """How the base came to hold `head` without us."""
-    path = await clone.log(f"{head}..{base}", "--first-parent", "--ancestry-path")
+    after = {commit.id for commit in await clone.log(f"{head}..{base}", "--ancestry-path")}
+    line = await clone.log(f"{head}..{base}", "--first-parent")
+    path = [commit for commit in line if commit.id in after]
     if not path or path[-1].parents[0] == head:
         return BranchMerged(commit=head, base_before=base, merged=False)
     return BranchMerged(commit=path[-1].id, base_before=path[-1].parents[0], merged=False)

@@ -26,7 +26,6 @@ REFUSALS = Counter("goalkeeper_refusals_total", "Actions that were refused.", ["
 DECISIONS = Counter(
     "goalkeeper_decisions_total", "Decisions made at the gateway.", ["answer", "channel"]
 )
-AUDIT_APPENDS = Counter("goalkeeper_audit_events_total", "Audit events appended.", ["kind"])
 
 
 def task_context(*, workflow_id: str, task_id: str = "") -> Any:
@@ -94,7 +93,6 @@ def tracing(settings: Settings, process: str) -> list[Any]:
     """
     if settings.otlp_endpoint is None:
         return []
-    from opentelemetry import trace
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
@@ -104,5 +102,4 @@ def tracing(settings: Settings, process: str) -> list[Any]:
     provider = TracerProvider(resource=Resource.create({"service.name": f"goalkeeper-{process}"}))
     endpoint = settings.otlp_endpoint.rstrip("/") + "/v1/traces"
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint)))
-    trace.set_tracer_provider(provider)
-    return [TracingInterceptor()]
+    return [TracingInterceptor(provider.get_tracer("goalkeeper"))]

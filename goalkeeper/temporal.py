@@ -51,7 +51,7 @@ _PYDANTIC = PydanticPayloadConverter()
 
 
 class SharedConverter(CompositePayloadConverter):
-    """The pydantic converter with one cache for all: the SDK makes a converter at each activation."""
+    """Pydantic's, sharing one cache: the SDK makes a new converter at each activation."""
 
     def __init__(self) -> None:
         super().__init__(*_PYDANTIC.converters.values())

@@ -37,10 +37,7 @@ class BareFanOut:
     async def run(self, tasks: int) -> None:
         """Carry them out."""
         await asyncio.gather(
-            *(
-                workflow.execute_activity(noop, start_to_close_timeout=_MINUTE)
-                for _ in range(tasks)
-            )
+            *(workflow.execute_activity(noop, start_to_close_timeout=_MINUTE) for _ in range(tasks))
         )
 
 

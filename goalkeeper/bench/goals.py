@@ -35,7 +35,7 @@ _PATIENCE = timedelta(seconds=60)
 
 
 async def chain(stand: Stand, rounds: int, progress: Progress) -> Row:
-    """Milliseconds for each of 100 no-op tasks in sequence, the goal's beginning and end included."""
+    """Milliseconds a task, of 100 no-op tasks in sequence, with the goal's beginning and end."""
     contract = contract_of(CHAIN, chained=True)
 
     async def ours() -> float:

@@ -67,7 +67,9 @@ class Stand:
             WORKFLOW, goal, id=goal_id, task_queue=self.settings.task_queue
         )
 
-    async def start_bare(self, workflow: Callable[..., Any], *args: Any) -> WorkflowHandle[Any, Any]:
+    async def start_bare(
+        self, workflow: Callable[..., Any], *args: Any
+    ) -> WorkflowHandle[Any, Any]:
         """Start one of the bare workflows."""
         handle: WorkflowHandle[Any, Any] = await self.bare.start_workflow(
             workflow, args=args, id=new_id("bare"), task_queue=BARE_QUEUE
@@ -97,9 +99,7 @@ def new_id(kind: str) -> str:
 
 
 @asynccontextmanager
-async def open_stand(
-    settings: Settings, progress: Callable[[str], None]
-) -> AsyncIterator[Stand]:
+async def open_stand(settings: Settings, progress: Callable[[str], None]) -> AsyncIterator[Stand]:
     """Servers, workers and clients for the length of the block.
 
     Args:

@@ -123,7 +123,10 @@ def _register_processes(app: typer.Typer) -> None:
         only: Annotated[
             list[str] | None, typer.Argument(metavar="NAME…", help="Only these benchmarks.")
         ] = None,
-        rounds: Annotated[int | None, typer.Option("--rounds", min=1, max=1000)] = None,
+        rounds: Annotated[
+            int | None,
+            typer.Option("--rounds", min=1, max=1000, help="Pairs of the long benchmarks."),
+        ] = None,
     ) -> None:
         """Measure against bare Temporal and bare Docker; takes some minutes."""
         from goalkeeper import bench
@@ -198,8 +201,8 @@ def _show_bench(session: Session, found: Mapping[str, Mapping[str, Any]]) -> Non
         if "skipped" in row:
             table.add_row(name, f"skipped: {row['skipped']}")
             continue
-        numbers = (_number(row.get(k)) for k in ("ours", "bare", "ratio", "limit"))
-        table.add_row(name, *numbers, str(row.get("unit", "")), str(row.get("rounds", "")))
+        numbers = (_number(row.get(k)) for k in ("ours", "bare", "ratio"))
+        table.add_row(name, *numbers, *(str(row.get(k, "")) for k in ("limit", "unit", "rounds")))
     session.answer(found, table)
 
 

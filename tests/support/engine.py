@@ -45,6 +45,7 @@ from goalkeeper.identities import Identities
 from goalkeeper.ledger import Ledger
 from goalkeeper.policy import PolicyEngine
 from goalkeeper.settings import Settings, load_settings
+from goalkeeper.telemetry import tracing
 from goalkeeper.temporal import connect
 from goalkeeper.worker import build_worker
 from tests.support.fakes import FakeConnector, FakeRegistry, FakeVault, LocalSigner
@@ -217,7 +218,7 @@ async def running_engine(
     )
     vault, fake = FakeVault(), FakeConnector()
     parts = make_parts(folder, vault, fake, policy)
-    client = await connect(chosen)
+    client = await connect(chosen, interceptors=tracing(chosen, "test"))
     worker: Worker = build_worker(chosen, client, parts)
     assert GoalActivities(parts).all
     try:

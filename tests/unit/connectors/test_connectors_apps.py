@@ -330,7 +330,7 @@ class TestMonitor:
         image = engine.image("one")
         done = await deploy(apps, call, image)
         engine.health[image] = 503
-        with pytest.raises(CheckFailed, match="1 of 1 checks failed.*answered 503"):
+        with pytest.raises(CheckFailed, match=r"1 of 1 checks failed.*answered 503"):
             await self.monitor(apps, call, done.release, seconds=3600)
         assert any("the last words" in line for line in call.lines)
 

@@ -122,6 +122,8 @@ class FakeGoals:
         self.signals: list[Envelope] = []
         self.refused: list[str] = []
         self.temporal_down = False
+        self.surveys = 0
+        """How often the inbox was read."""
         self.deaf = False
         """Takes signals and does not count them, as a goal whose worker is down."""
         self.silent: set[str] = set()
@@ -177,6 +179,7 @@ class FakeGoals:
 
     async def waiting(self, limit: int) -> list[str]:
         """Every goal that has asked."""
+        self.surveys += 1
         self._up()
         return list({a.request.id.split("/")[0]: 0 for a in self.asked.values()})[:limit]
 

@@ -6,9 +6,11 @@ from html import unescape
 
 import httpx
 import pytest
+from pydantic import SecretStr
 
 from goalkeeper.domain.audit import AuditKind
 from goalkeeper.domain.base import Json
+from goalkeeper.identities import token_digest
 from tests.unit.hitl.conftest import URL, Gateway
 from tests.unit.hitl.hitl_fakes import TOKENS, a_request, an_action
 
@@ -112,6 +114,16 @@ async def test_a_withdrawn_token_ends_the_sessions_it_opened(
     gateway: Gateway, api: httpx.AsyncClient
 ) -> None:
     """At the next look, without a restart."""
+    await sign_in(api, "ops")
+    file, old = gateway.identities_file, token_digest(SecretStr(TOKENS["ops"]))
+    file.write_text(file.read_text().replace(old, token_digest(SecretStr("a new one"))))
+    assert (await api.get("/")).status_code == 303
+
+
+async def test_a_person_who_left_the_file_is_signed_out(
+    gateway: Gateway, api: httpx.AsyncClient
+) -> None:
+    """Their session is worth nothing, even if somebody else has their place."""
     await sign_in(api, "ops")
     file = gateway.identities_file
     file.write_text(file.read_text().replace("id: ops", "id: successor"))

@@ -281,7 +281,6 @@ async def test_a_decision_that_temporal_could_not_take_is_sent_once_it_can(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The person is told that it is recorded and need not answer again."""
-    gateway.goals.ask(a_request())
     real = gateway.goals.deliver
 
     async def down(*_: object) -> None:
@@ -289,6 +288,9 @@ async def test_a_decision_that_temporal_could_not_take_is_sent_once_it_can(
 
     monkeypatch.setattr(gateway.goals, "deliver", down)
     running = asyncio.create_task(gateway.services.delivery.run())
+    # The search for lost decisions is over before this one is made.
+    await until(lambda: gateway.goals.surveys > 0)
+    gateway.goals.ask(a_request())
     with pytest.raises(ServiceUnavailable, match="need not answer again"):
         await decide(gateway, "ops")
     monkeypatch.setattr(gateway.goals, "deliver", real)
@@ -305,9 +307,10 @@ async def test_lost_decisions_are_found_even_if_temporal_comes_up_later(gateway:
     gateway.goals.deaf, gateway.goals.temporal_down = False, True
     gateway.goals.silent = {"goal-2"}
     running = asyncio.create_task(gateway.services.delivery.run())
-    await asyncio.sleep(0)
+    await until(lambda: gateway.goals.surveys >= 2)
     gateway.goals.temporal_down = False
-    await asyncio.sleep(0)
+    read = gateway.goals.surveys
+    await until(lambda: gateway.goals.surveys >= read + 3)
     gateway.goals.silent = set()
     await until(lambda: gateway.goals.asked["goal-2/approve.0"].closed == "approved")
     running.cancel()
