@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 from temporalio import workflow
 from temporalio.common import RetryPolicy as TemporalRetryPolicy
+from temporalio.exceptions import ActivityError, ApplicationError, FailureError
 from temporalio.workflow import ActivityCancellationType
 
 from goalkeeper.contracts import activities
@@ -26,6 +27,18 @@ _PATIENT = TemporalRetryPolicy(
 )
 """For what must happen in the end: stores and Vault come back."""
 _FOR_LONG = timedelta(days=7)
+
+
+def cause_of(error: FailureError) -> ApplicationError:
+    """Why an activity failed, in one form.
+
+    An ordinary activity's failure comes wrapped in an `ActivityError`, a local one's does not.
+    """
+    cause = error.cause if isinstance(error, ActivityError) else error
+    if isinstance(cause, ApplicationError):
+        return cause
+    lost = f"the attempt was lost: {cause or error}. Look at the worker's log."
+    return ApplicationError(lost[:2000], type="AttemptLost")
 
 
 async def plan(goal_id: str, goal: GoalInput) -> PlannedGoal:

@@ -5,7 +5,7 @@ It says what to undo and in which order; how is in the ledger, which the workflo
 
 from datetime import timedelta
 
-from temporalio.exceptions import ActivityError, ApplicationError
+from temporalio.exceptions import FailureError
 
 from goalkeeper.contracts.activities import CompensateInput
 from goalkeeper.domain.plan import TaskState
@@ -29,11 +29,8 @@ async def undo_all(record: GoalRecord) -> list[tuple[str, str]]:
                 ),
                 max(_ATTEMPT, record.by_id[task_id].start_to_close_timeout),
             )
-        except ActivityError as error:
-            cause = error.cause
-            failures.append(
-                (task_id, cause.message if isinstance(cause, ApplicationError) else str(cause))
-            )
+        except FailureError as error:
+            failures.append((task_id, calls.cause_of(error).message))
         else:
             record.set(task_id, TaskState.COMPENSATED)
     return failures

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 from temporalio import workflow
 from temporalio.common import SearchAttributeKey
-from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
+from temporalio.exceptions import ApplicationError, FailureError, is_cancelled_exception
 
 from goalkeeper.contracts.goal import (
     QUERY_APPROVALS,
@@ -90,7 +90,7 @@ class GoalWorkflow:
             self._show(GoalState.PLANNING)
             try:
                 planned = await calls.plan(workflow.info().workflow_id, self._goal)
-            except ActivityError as error:
+            except FailureError as error:
                 raise _refused(error) from None
         else:
             planned, self._paused = carried.planned, carried.paused
@@ -410,9 +410,9 @@ def _outcome(record: GoalRecord, *, cancelled: bool, failure: Failure | None) ->
         return GoalState.DENIED
     if record.count(TaskState.FAILED, TaskState.UNKNOWN):
         return GoalState.FAILED
-    if record.count(TaskState.CANCELLED):
-        return GoalState.CANCELLED
-    return GoalState.SUCCEEDED
+    if record.count(TaskState.SUCCEEDED) == len(record.tasks):
+        return GoalState.SUCCEEDED
+    return GoalState.CANCELLED
 
 
 def _ended(record: GoalRecord, state: GoalState, failure: Failure | None) -> AuditEvent:
@@ -429,16 +429,12 @@ def _ended(record: GoalRecord, state: GoalState, failure: Failure | None) -> Aud
     )
 
 
-def _refused(error: ActivityError) -> BaseException:
+def _refused(error: FailureError) -> BaseException:
     """Why planning failed, as the workflow's own failure."""
     if is_cancelled_exception(error):
         return error
-    cause = error.cause
-    if isinstance(cause, ApplicationError):
-        return ApplicationError(cause.message, type=cause.type, non_retryable=True)
-    return ApplicationError(
-        f"planning failed: {error.message}", type="InvalidGoal", non_retryable=True
-    )
+    cause = calls.cause_of(error)
+    return ApplicationError(cause.message, type=cause.type, non_retryable=True)
 
 
 def _conflict(message: str) -> ApplicationError:

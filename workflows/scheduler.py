@@ -8,6 +8,7 @@ task does.
 import asyncio
 import heapq
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from temporalio import workflow
 
@@ -37,7 +38,8 @@ class Scheduler:
         self._dependents = _dependents(record.plan)
         self._missing: dict[str, int] = {}
         self._ready: list[tuple[int, int, str]] = []
-        self.running: dict[str, asyncio.Task[None]] = {}
+        self.running: dict[str, asyncio.Future[None]] = {}
+        self._broken: BaseException | None = None
         self.paused = False
         self._awake = False
         for task in record.plan.tasks:
@@ -63,6 +65,9 @@ class Scheduler:
         """Run until nothing runs and nothing more may start."""
         while True:
             self._awake = False
+            if self._broken is not None:
+                # A defect of ours: the workflow task fails and is tried again until it is mended.
+                raise self._broken
             self._start_ready()
             if not self.running and not self._held():
                 return
@@ -79,17 +84,20 @@ class Scheduler:
             _, _, task_id = heapq.heappop(self._ready)
             if task_id in self.running or self._record.state(task_id) not in _STARTABLE:
                 continue
-            task = asyncio.create_task(self._supervise(task_id), name=task_id)
+            task = asyncio.ensure_future(self._run(task_id))
+            task.add_done_callback(partial(self._finished, task_id))
             self.running[task_id] = task
 
-    async def _supervise(self, task_id: str) -> None:
-        try:
-            await self._run(task_id)
-        finally:
-            self.running.pop(task_id, None)
-            if self._record.state(task_id) is TaskState.SUCCEEDED:
-                self._release_dependents(task_id)
-            self.wake()
+    def _finished(self, task_id: str, task: "asyncio.Future[None]") -> None:
+        self.running.pop(task_id, None)
+        if task.cancelled():
+            # Cancelled before its first step, so that it could not say so itself.
+            self._record.set(task_id, TaskState.CANCELLED)
+        elif task.exception() is not None:
+            self._broken = task.exception()
+        elif self._record.state(task_id) is TaskState.SUCCEEDED:
+            self._release_dependents(task_id)
+        self.wake()
 
     def _release_dependents(self, task_id: str) -> None:
         for dependent in self._dependents.get(task_id, ()):

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
+from temporalio.exceptions import FailureError, is_cancelled_exception
 
 from goalkeeper.contracts.activities import ExecuteInput, ExecuteResult
 from goalkeeper.domain.approval import Action, Grant
@@ -52,7 +52,7 @@ class TaskRunner:
             self._record.set(task_id, TaskState.CANCELLED, failure=CANCELLED)
         except GoalkeeperError as error:
             self._fail(task_id, Failure(code=error.code, message=error.message))
-        except ActivityError as error:
+        except FailureError as error:
             self._activity_failed(task_id, error)
         if self._record.state(task_id) is not TaskState.SUCCEEDED or task.operation == APPROVAL:
             self._changed()
@@ -76,8 +76,8 @@ class TaskRunner:
             action, grant = await self._ask(task, action)
         try:
             result = await self._execute(task, action, grant)
-        except ActivityError as error:
-            if not _needs_approval(error) or grant is not None:
+        except FailureError as error:
+            if calls.cause_of(error).type != "ApprovalNeeded" or grant is not None:
                 raise
             # The resolved inputs made it riskier than the plan looked.
             action, grant = await self._ask(task, action)
@@ -113,16 +113,12 @@ class TaskRunner:
         self._record.set(task_id, TaskState.AWAITING_APPROVAL)
         self._changed()
 
-    def _activity_failed(self, task_id: str, error: ActivityError) -> None:
+    def _activity_failed(self, task_id: str, error: FailureError) -> None:
         if is_cancelled_exception(error):
             self._record.set(task_id, TaskState.CANCELLED, failure=CANCELLED)
             return
-        cause = error.cause
-        if isinstance(cause, ApplicationError):
-            self._fail(task_id, Failure(code=cause.type or "InternalError", message=cause.message))
-        else:
-            text = f"the attempt was lost: {cause or error}. Look at the worker's log."
-            self._fail(task_id, Failure(code="AttemptLost", message=text[:2000]))
+        cause = calls.cause_of(error)
+        self._fail(task_id, Failure(code=cause.type or "InternalError", message=cause.message))
 
     def _fail(self, task_id: str, failure: Failure) -> None:
         state = TaskState.UNKNOWN if failure.code == "OutcomeUnknown" else TaskState.FAILED
@@ -159,7 +155,3 @@ def action_of(record: GoalRecord, task_id: str) -> Action:
         compensation=task.compensation,
         policy_version=record.planned.policy_version,
     )
-
-
-def _needs_approval(error: ActivityError) -> bool:
-    return isinstance(error.cause, ApplicationError) and error.cause.type == "ApprovalNeeded"

@@ -209,3 +209,21 @@ async def test_every_task_leaves_intent_and_outcome_on_record(engine: Engine) ->
     await engine.result(handle)
     assert engine.kinds(handle.id) == ["goal.planned", "task.intent", "task.outcome", "goal.ended"]
     engine.parts.audit.verify()
+
+
+@pytest.mark.parametrize("operation", ["fake.read", "fake.quick"])
+async def test_a_failure_ends_the_goal_whether_its_activity_is_local_or_not(
+    engine: Engine, operation: str
+) -> None:
+    """A local activity's failure comes unwrapped, and counts all the same."""
+    handle = await engine.submit(
+        plan_of(
+            {"id": "a", "uses": operation, "with": {"do": "fail"}},
+            {"id": "b", "uses": "fake.quick", "needs": ["a"]},
+        )
+    )
+    result = await engine.result(handle)
+    assert result.state is GoalState.FAILED
+    assert states(result) == {"a": TaskState.FAILED, "b": TaskState.SKIPPED}
+    assert result.failure is not None
+    assert result.failure.code == "OperationFailed"
