@@ -64,6 +64,7 @@ class Attempt:
     def __init__(self, parts: Parts, work: Work) -> None:
         self._parts = parts
         self._work = work
+        self._digest = work.action.digest
         self._redactor = Redactor()
         self._leases: list[str] = []
         self._stream: OutputStream | None = None
@@ -116,7 +117,7 @@ class Attempt:
             goal_id=call.goal_id,
             task_id=call.task_id,
             operation=work.operation.name,
-            action_digest=work.action.digest,
+            action_digest=self._digest,
             attempt=call.attempt,
         )
         if effect is None or (effect.state == "started" and work.operation.idempotent):
@@ -293,7 +294,7 @@ class Attempt:
         action = self._work.action
         return {
             "operation": action.operation,
-            "action_digest": action.digest,
+            "action_digest": self._digest,
             "environment": action.environment,
             "risk": action.risk.value,
             "roles": [*sorted(action.credentials.values())],
@@ -303,7 +304,7 @@ class Attempt:
         detail: dict[str, Json] = {
             "outcome": outcome,
             "operation": self._work.operation.name,
-            "action_digest": self._work.action.digest,
+            "action_digest": self._digest,
         }
         if outputs is not None:
             detail["outputs_digest"] = digest_of(outputs)

@@ -4,6 +4,7 @@ Each accepts one model, has the governor and an attempt do the work, and returns
 """
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -35,7 +36,6 @@ from goalkeeper.domain.approval import Action
 from goalkeeper.domain.audit import AuditEvent, AuditKind
 from goalkeeper.domain.base import Json
 from goalkeeper.domain.errors import (
-    ApprovalNeeded,
     GrantMismatch,
     InvalidGoal,
     PermanentError,
@@ -45,10 +45,12 @@ from goalkeeper.domain.operation import Operation
 from goalkeeper.domain.policy import Effect
 from goalkeeper.policy import combine
 from goalkeeper.telemetry import REFUSALS, task_context
+from goalkeeper.temporal import first_run
 
 _BEAT = timedelta(seconds=5)
 _SHORTEST_LEASE = timedelta(minutes=1)
 _LONGEST_LEASE = timedelta(hours=1)
+_REMEMBERED = 512
 
 
 class GoalActivities:
@@ -58,6 +60,7 @@ class GoalActivities:
         self._parts = parts
         self._governor = Governor(parts)
         self._planner = Planner(parts, self._governor)
+        self._first_runs: OrderedDict[str, str] = OrderedDict()
 
     @property
     def all(self) -> Sequence[Callable[..., Any]]:
@@ -86,7 +89,11 @@ class GoalActivities:
             )
             for a in given.actions
         ]
-        return AuthoriseResult(verdict=combine(verdicts), policy_version=self._parts.policy.version)
+        return AuthoriseResult(
+            verdict=combine(verdicts),
+            policy_version=self._parts.policy.version,
+            at=datetime.now(UTC),
+        )
 
     @activity.defn(name=names.DECISION_KEYS)
     async def decision_keys(self, given: CleanUpInput) -> KeysResult:
@@ -106,15 +113,15 @@ class GoalActivities:
         with task_context(workflow_id=action.goal_id, task_id=action.task_id):
             work = self._work(action, given.asker, operation)
             try:
-                _check_workflow(action)
+                await self._check_workflow(action, given.asker)
                 first = await self._governor.allow(action, given.asker, given.grant, work.call.key)
             except PermanentError as error:
-                await self._refused(work, error)
+                await self._refused(action, error)
                 raise
             if first:
                 assert given.grant is not None
                 await self._append(
-                    work,
+                    action,
                     AuditKind.GRANT_SPENT,
                     "spent",
                     {
@@ -131,38 +138,45 @@ class GoalActivities:
         """Undo one action by what the ledger says it did."""
         forward = self._governor.actual(given.action, self._parts.operation(given.action.operation))
         with task_context(workflow_id=forward.goal_id, task_id=forward.task_id):
-            _check_workflow(forward)
-            key = work_key(forward.goal_id, given.asker.run, forward.task_id, forward.generation)
-            effect = await self._parts.ledger.effect(key)
-            if effect is None or effect.compensation is None or effect.state == "undone":
+            try:
+                work = await self._undoing(given, forward)
+            except PermanentError as error:
+                await self._refused(forward, error, undo=True)
+                raise
+            if work is None:
                 return ExecuteResult()
-            if (
-                effect.action_digest != forward.digest
-                and effect.action_digest != given.action.digest
-            ):
-                raise GrantMismatch(f"what '{forward.task_id}' did is not what is to be undone")
-            name, inputs = effect.compensation
-            operation = self._parts.operation(name)
-            action = forward.model_copy(
-                update={
-                    "operation": name,
-                    "inputs": dict(inputs),
-                    "risk": operation.risk,
-                    "compensation": None,
-                }
-            )
-            verdict = await self._governor.judge(action, given.asker, compensating=True)
-            work = self._work(action, given.asker, operation, undo=True)
-            if verdict.effect is Effect.DENY:
-                error = PolicyDenied(
-                    f"policy refuses to undo by '{name}': {'; '.join(verdict.reasons)}"
-                )
-                await self._refused(work, error)
-                raise error
             async with _alive():
                 result = await Attempt(self._parts, work).run()
-            await self._parts.ledger.undone(key)
+            await self._parts.ledger.undone(_key(forward, given.asker))
             return result
+
+    async def _undoing(self, given: CompensateInput, forward: Action) -> Work | None:
+        """What undoes the action; nothing where nothing is left to undo.
+
+        Raises:
+            GrantMismatch: this workflow did not do it, or did something else.
+            PolicyDenied: policy refuses the operation that undoes it.
+        """
+        await self._check_workflow(forward, given.asker)
+        effect = await self._parts.ledger.effect(_key(forward, given.asker))
+        if effect is None or effect.compensation is None or effect.state == "undone":
+            return None
+        if effect.action_digest not in (forward.digest, given.action.digest):
+            raise GrantMismatch(f"what '{forward.task_id}' did is not what is to be undone")
+        name, inputs = effect.compensation
+        operation = self._parts.operation(name)
+        action = forward.model_copy(
+            update={
+                "operation": name,
+                "inputs": dict(inputs),
+                "risk": operation.risk,
+                "compensation": None,
+            }
+        )
+        verdict = await self._governor.judge(action, given.asker, compensating=True)
+        if verdict.effect is Effect.DENY:
+            raise PolicyDenied(f"policy refuses to undo by '{name}': {'; '.join(verdict.reasons)}")
+        return self._work(action, given.asker, operation, undo=True)
 
     @activity.defn(name=names.CLEAN_UP)
     async def clean_up(self, given: CleanUpInput) -> None:
@@ -184,7 +198,6 @@ class GoalActivities:
                 f"task '{action.task_id}': input '{place}' is wrong: {first['msg']}"
             ) from None
         timeout = info.start_to_close_timeout or _SHORTEST_LEASE
-        what = f"{action.task_id}.undo" if undo else action.task_id
         return Work(
             action=action,
             operation=operation,
@@ -201,46 +214,79 @@ class GoalActivities:
                 undo=undo,
                 detaching=_detaching,
             ),
-            origin=f"{_origin()}/{what}.{action.generation}/{info.attempt}",
+            origin=_attempt(action, undo),
             ttl=min(max(timeout, _SHORTEST_LEASE), _LONGEST_LEASE),
         )
 
-    async def _refused(self, work: Work, error: PermanentError) -> None:
+    async def _check_workflow(self, action: Action, asker: Asker) -> None:
+        """An action runs for the goal that it names, in the chain of runs that it names.
+
+        Raises:
+            GrantMismatch: another workflow asks, which could reuse what this goal was granted.
+        """
+        info = activity.info()
+        if info.workflow_id != action.goal_id:
+            raise GrantMismatch(
+                f"the action belongs to goal '{action.goal_id}', not to this workflow"
+            )
+        if asker.run != info.workflow_run_id and asker.run != await self._first_run(_origin()):
+            raise GrantMismatch(
+                f"the action is said to belong to another run of goal '{action.goal_id}'"
+            )
+
+    async def _first_run(self, run: str) -> str:
+        """The first run of a chain that continued as new, as Temporal itself has it."""
+        known = self._first_runs.get(run)
+        if known is None:
+            known = self._first_runs[run] = await first_run(activity.info().workflow_id or "", run)
+            if len(self._first_runs) > _REMEMBERED:
+                self._first_runs.popitem(last=False)
+        return known
+
+    async def _refused(self, action: Action, error: PermanentError, undo: bool = False) -> None:
         REFUSALS.labels(error.code).inc()
-        if isinstance(error, ApprovalNeeded):
-            return
         await self._append(
-            work,
+            action,
             AuditKind.TASK_REFUSED,
             "refused",
-            {"code": error.code, "why": error.message[:500], "action_digest": work.action.digest},
+            {"code": error.code, "why": error.message[:500], "action_digest": action.digest},
+            undo,
         )
 
     async def _append(
-        self, work: Work, kind: AuditKind, name: str, detail: dict[str, Json]
+        self,
+        action: Action,
+        kind: AuditKind,
+        name: str,
+        detail: dict[str, Json],
+        undo: bool = False,
     ) -> None:
         await self._parts.audit.append(
             AuditEvent(
-                id=f"{work.origin}/{name}",
+                id=f"{_attempt(action, undo)}/{name}",
                 time=datetime.now(UTC),
                 kind=kind,
                 actor="worker",
-                goal_id=work.call.goal_id,
-                task_id=work.call.task_id,
-                attempt=work.call.attempt,
+                goal_id=action.goal_id,
+                task_id=action.task_id,
+                attempt=activity.info().attempt,
                 detail=detail,
             )
         )
 
 
+def _attempt(action: Action, undo: bool = False) -> str:
+    """Prefix of the ids of one attempt's audit events."""
+    what = f"{action.task_id}.undo" if undo else action.task_id
+    return f"{_origin()}/{what}.{action.generation}/{activity.info().attempt}"
+
+
+def _key(action: Action, asker: Asker) -> str:
+    return work_key(action.goal_id, asker.run, action.task_id, action.generation)
+
+
 def _origin() -> str:
     return activity.info().workflow_run_id or "no-run"
-
-
-def _check_workflow(action: Action) -> None:
-    """An action runs for the goal that it names, and for no other workflow."""
-    if activity.info().workflow_id != action.goal_id:
-        raise GrantMismatch(f"the action belongs to goal '{action.goal_id}', not to this workflow")
 
 
 def _detaching() -> bool:

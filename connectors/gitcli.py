@@ -43,6 +43,8 @@ _PASSED_ON = (
     "SSL_CERT_DIR",
 )
 _CONFIG = {
+    # What is written here is thrown away at the end; the host sees to its own disk.
+    "core.fsync": "none",
     "core.hooksPath": os.devnull,
     "credential.helper": "",
     "gc.auto": "0",

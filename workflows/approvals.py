@@ -31,10 +31,11 @@ from goalkeeper.domain.errors import (
     PolicyDenied,
 )
 from goalkeeper.domain.goal import Failure
-from goalkeeper.domain.policy import Effect, Requirement
+from goalkeeper.domain.policy import Effect
 from workflows import calls
 from workflows.state import Asked, GoalRecord
 
+_SOONEST = timedelta(milliseconds=1)
 _RECORDED_REFUSALS = 100
 """Refused signals of one goal that reach the audit log: a flood must not fill it."""
 
@@ -79,14 +80,7 @@ class Approvals:
             current = [
                 a.model_copy(update={"policy_version": judged.policy_version}) for a in actions
             ]
-            asked = await self._ask(
-                request_id,
-                task_id,
-                current,
-                judged.verdict.requirement,
-                judged.verdict.reasons,
-                shown,
-            )
+            asked = await self._ask(request_id, task_id, current, judged, shown)
         await self._wait(asked)
         return asked.grant()
 
@@ -95,11 +89,11 @@ class Approvals:
         request_id: str,
         task_id: str,
         actions: Sequence[Action],
-        requirement: Requirement,
-        reasons: tuple[str, ...],
+        judged: activities.AuthoriseResult,
         shown: dict[str, Json],
     ) -> Asked:
-        now = workflow.now()
+        requirement = judged.verdict.requirement
+        assert requirement is not None
         request = ApprovalRequest(
             id=request_id,
             goal_id=self._goal_id,
@@ -109,10 +103,12 @@ class Approvals:
             requester=self._record.planned.requester,
             actions=tuple(actions),
             requirement=requirement,
-            reasons=reasons,
+            reasons=judged.verdict.reasons,
             shown=shown,
-            created_at=now,
-            expires_at=now + requirement.expires_in,
+            # Not `workflow.now()`: after a local activity it differs by milliseconds when the
+            # goal is replayed, and with it the digest that people have approved.
+            created_at=judged.at,
+            expires_at=judged.at + requirement.expires_in,
         )
         asked = Asked(request=request, digest=request.digest)
         detail: dict[str, Json] = {
@@ -132,8 +128,9 @@ class Approvals:
         return asked
 
     async def _wait(self, asked: Asked) -> None:
-        left = asked.request.expires_at - workflow.now()
-        if asked.closed is None and left > timedelta(0):
+        if asked.closed is None:
+            # Always a timer, never a branch on the clock: that would not replay.
+            left = max(asked.request.expires_at - workflow.now(), _SOONEST)
             try:
                 await workflow.wait_condition(
                     lambda: asked.closed is not None or self._carrying(),
@@ -141,11 +138,11 @@ class Approvals:
                     timeout_summary=f"expiry of {asked.request.id}",
                 )
             except TimeoutError:
-                pass  # A decision that ties with the time-out has been counted before this line.
+                # A decision that ties with the time-out has been counted before this line.
+                if asked.closed is None:
+                    await self._expire(asked)
         if asked.closed is None:
-            if self._carrying() and workflow.now() < asked.request.expires_at:
-                raise CarriedOver
-            await self._expire(asked)
+            raise CarriedOver
         if asked.failure is not None:
             raised = ApprovalExpired if asked.closed == "expired" else ApprovalDenied
             raise raised(asked.failure.message)

@@ -200,7 +200,7 @@ class GoalWorkflow:
             goal_id=workflow.info().workflow_id,
             contract=record.plan.contract,
             state=state,
-            plan_digest=record.plan.digest,
+            plan_digest=record.plan_digest,
             tasks=tuple(record.tasks.values()),
             failure=self._failure,
         )
@@ -416,7 +416,7 @@ def _outcome(record: GoalRecord, *, cancelled: bool, failure: Failure | None) ->
 
 
 def _ended(record: GoalRecord, state: GoalState, failure: Failure | None) -> AuditEvent:
-    detail: dict[str, Json] = {"state": state.value, "plan_digest": record.plan.digest}
+    detail: dict[str, Json] = {"state": state.value, "plan_digest": record.plan_digest}
     if failure is not None:
         detail["failure"] = failure.model_dump(mode="json")
     return AuditEvent(

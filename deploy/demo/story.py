@@ -45,10 +45,11 @@ async def run(settings: Settings) -> int:
     if not console.is_terminal:
         console.width = _WIDTH
     console.print(Rule("Goalkeeper: one goal, from plan to proof"))
-    # Started here, so that the addresses it chose are read from its state below.
-    await embedded.up(
-        settings, wait=_START, progress=lambda line: console.print(f"  {line}", style="dim")
-    )
+    if not (await embedded.status(settings)).ready:
+        await embedded.up(
+            settings, wait=_START, progress=lambda line: console.print(f"  {line}", style="dim")
+        )
+    # Read again: the stack has chosen addresses.
     settings = load_settings(settings.state)
     async with running_git_host(settings.state / "demo") as host:
         await store_tokens(settings, host)

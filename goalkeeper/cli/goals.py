@@ -141,9 +141,9 @@ async def _submit(
     found, _ = find_contract(session.settings, contract)
     values = read_inputs(pairs, inputs, found.inputs)
     async with session.client() as gk:
+        goal = await gk.submit(contract, inputs=values, goal_id=goal_id)
         if not gk.has_person:
             _warn_unproven(session)
-        goal = await gk.submit(contract, inputs=values, goal_id=goal_id)
         if watch:
             await _watch(session, goal)
         elif wait:

@@ -3,7 +3,7 @@
 from goalkeeper.contracts.goal import GoalInput
 from goalkeeper.domain.approval import Action, Grant, Requester
 from goalkeeper.domain.audit import AuditEvent
-from goalkeeper.domain.base import Digest, GoalId, Json, Model
+from goalkeeper.domain.base import Digest, GoalId, Instant, Json, Model
 from goalkeeper.domain.dsse import Envelope
 from goalkeeper.domain.evidence import Evidence
 from goalkeeper.domain.policy import Verdict
@@ -53,6 +53,9 @@ class AuthoriseResult(Model):
 
     verdict: Verdict
     policy_version: Digest
+    at: Instant
+    """When: a request's times come from here, since history keeps it to the millisecond. The
+    workflow's own clock after a local activity differs by some when it is replayed."""
 
 
 class KeysResult(Model):

@@ -20,7 +20,8 @@ def _drop(_: str) -> None:
 
 def work_key(goal_id: str, run: str, task_id: str, generation: int) -> str:
     """The identity of one piece of work: equal for all its attempts, and for nothing else."""
-    origin = f"{goal_id}.{run[:8]}" if run else goal_id
+    # The end of the run id: it begins with the time (UUID version 7), equal within a minute.
+    origin = f"{goal_id}.{run[-12:]}" if run else goal_id
     return f"{origin}.{task_id}.{generation}"
 
 
