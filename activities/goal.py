@@ -248,7 +248,7 @@ class GoalActivities:
         await self._append(
             action,
             AuditKind.TASK_REFUSED,
-            "refused",
+            f"refused/{error.code}",
             {"code": error.code, "why": error.message[:500], "action_digest": action.digest},
             undo,
         )

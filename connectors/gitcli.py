@@ -361,8 +361,10 @@ async def _feed(pipe: asyncio.StreamWriter, content: bytes) -> None:
         await pipe.drain()
         pipe.close()
         await pipe.wait_closed()
-    except (BrokenPipeError, ConnectionResetError):
-        pass  # git ended without reading; its exit code says why
+    except (BrokenPipeError, ConnectionResetError, RuntimeError):
+        # git ended without reading; its exit code says why. The RuntimeError ("the handler is
+        # closed") is uvloop's word for it, on which the worker runs.
+        pass
 
 
 async def _read(pipe: asyncio.StreamReader, limit: int) -> bytes:

@@ -73,7 +73,7 @@ class Intruder:
     task_queue: str
 
     async def execute(self, case: Case, *, workflow_id: str | None = None) -> Any:
-        """Have ``connector.execute`` done for a workflow of that id: its error code or its answer."""
+        """Have ``connector.execute`` done for a workflow of that id: its answer or its error."""
         given = ExecuteInput(action=case.action, asker=case.asker, grant=case.grant)
         return await self._order(names.EXECUTE, given, workflow_id or case.action.goal_id)
 
@@ -93,9 +93,9 @@ class Intruder:
                 "GoalWorkflow", order, id=workflow_id, task_queue=self.task_queue
             )
         except WorkflowFailureError as error:
-            assert isinstance(error.cause, ActivityError)
-            cause = error.cause.cause
-            assert isinstance(cause, ApplicationError)
+            cause = error.cause.cause if isinstance(error.cause, ActivityError) else None
+            if not isinstance(cause, ApplicationError):
+                raise
             return f"{cause.type}: {cause.message}"
 
     async def case(
@@ -110,7 +110,7 @@ class Intruder:
         request: dict[str, Any] | None = None,
         decision: dict[str, Any] | None = None,
     ) -> Case:
-        """An action, asked about and approved by real signatures, with changes made before signing."""
+        """An action, approved by real signatures; the changes were made before signing."""
         goal_id = f"case-{uuid.uuid4().hex[:12]}"
         acted = self._action(operation, goal_id, action or {})
         asker = await self._asker(goal_id, proven=proven, run=run)

@@ -68,8 +68,8 @@ async def test_nothing_of_the_stack_listens_beyond_loopback(stack: Settings) -> 
 async def test_the_environment_and_arguments_of_the_stack_hold_no_secret(stack: Settings) -> None:
     """Vault's keys and people's tokens are in files alone."""
     status = await embedded.status(stack)
-    keys = (stack.state / "vault" / "keys.json").read_text()  # noqa: ASYNC240
-    secrets = [t.read_text().strip() for t in (stack.state / "tokens").iterdir()]  # noqa: ASYNC240
+    keys = (stack.state / "vault" / "keys.json").read_text()
+    secrets = [t.read_text().strip() for t in (stack.state / "tokens").iterdir()]
     secrets += [part for part in keys.split('"') if len(part) > 24]
     assert len(secrets) >= 3
     supervisor = psutil.Process(status.pid)

@@ -69,9 +69,7 @@ async def decide(
     """Answer as a person who clicks again while something is down."""
 
     async def look() -> Decided | None:
-        return await client.decide(
-            request.request.id, answer, reason=reason, digest=request.digest
-        )
+        return await client.decide(request.request.id, answer, reason=reason, digest=request.digest)
 
     return await until(look, f"an answer to {request.request.id}")
 
