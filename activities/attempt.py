@@ -4,13 +4,13 @@ It carries out what the governor has let pass; it never decides whether it may.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from threading import Lock
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 from pydantic import SecretStr
@@ -42,6 +42,8 @@ from goalkeeper.telemetry import LEASES, TASK_SECONDS, TASKS
 
 log = structlog.get_logger(__name__)
 
+R = TypeVar("R")
+
 
 @dataclass(frozen=True)
 class Work:
@@ -67,6 +69,9 @@ class Attempt:
         self._digest = work.action.digest
         self._redactor = Redactor()
         self._leases: list[str] = []
+        self._secrets: dict[str, SecretStr] | None = None
+        self._fresh = False
+        """This attempt is the one that may have an effect: no earlier one is known to be lost."""
         self._stream: OutputStream | None = None
         self._opening = Lock()
         """Connectors may log from threads."""
@@ -80,12 +85,14 @@ class Attempt:
         """
         work = self._work
         began = monotonic()
-        earlier = await self._begin()
-        if earlier is not None:
-            return earlier
-        await self._record(AuditKind.TASK_INTENT, "intent", self._intent())
         outcome = "failed"
         try:
+            earlier = await self._begin()
+            if earlier is not None:
+                outcome = "found"
+                return earlier
+            self._fresh = True
+            await self._record(AuditKind.TASK_INTENT, "intent", self._intent())
             result = await self._finish(await self._execute())
             outcome = "succeeded"
             return result
@@ -129,7 +136,8 @@ class Attempt:
     async def _reconcile(self) -> ExecuteResult | None:
         work = self._work
         if isinstance(work.connector, Reconciling):
-            found = await work.connector.reconcile(self._armed(), await self._lease())
+            credentials = await self._lease()
+            found = await self._guarded(work.connector.reconcile(self._armed(), credentials))
             if found.happened is Happened.YES and found.result is not None:
                 return await self._finish(found.result)
             if found.happened is Happened.NO:
@@ -142,21 +150,25 @@ class Attempt:
 
     async def _execute(self) -> OperationResult:
         credentials = await self._lease()
-        call = self._armed()
+        return await self._guarded(self._work.connector.execute(self._armed(), credentials))
+
+    async def _guarded(self, doing: Awaitable[R]) -> R:
+        """What a connector answers; of what it raises unexpectedly, nothing but the kind."""
         try:
-            return await self._work.connector.execute(call, credentials)
+            return await doing
         except (GoalkeeperError, asyncio.CancelledError):
             raise
         except Exception as error:
+            operation = self._work.operation.name
             log.error(
                 "connector broke",
-                operation=call.operation,
+                operation=operation,
                 error=type(error).__name__,
                 text=self._redactor.text(str(error))[:500],
                 exc_info=not self._leases,
             )
             raise TransientError(
-                f"'{call.operation}' broke with an unexpected {type(error).__name__}; "
+                f"'{operation}' broke with an unexpected {type(error).__name__}; "
                 "the worker's log has the details"
             ) from None
 
@@ -174,6 +186,9 @@ class Attempt:
         self._stream.write(line if line.endswith("\n") else line + "\n")
 
     async def _lease(self) -> Mapping[str, SecretStr]:
+        if self._secrets is not None:
+            # Leased already, to find out what became of a lost attempt.
+            return self._secrets
         work, call = self._work, self._work.call
         slots: dict[str, list[str]] = {}
         for slot, role in sorted(work.action.credentials.items()):
@@ -189,6 +204,7 @@ class Attempt:
             )
             secrets.update(lease.secrets)
         self._redactor = Redactor(secrets.values())
+        self._secrets = secrets
         return secrets
 
     def _opened(self, role: str) -> Callable[[str, datetime], Any]:
@@ -236,7 +252,8 @@ class Attempt:
             compensable=self._has_effect and undo is not None,
         )
         if self._has_effect:
-            inputs = undo.inputs(work.call.inputs, result.outputs) if undo else None
+            inputs: Any = undo.inputs(work.call.inputs, result.outputs) if undo else None
+            inputs = self._redactor.json(inputs)
             await self._parts.ledger.finish(
                 work.call.key,
                 result=answer.model_dump(mode="json"),
@@ -251,7 +268,8 @@ class Attempt:
         detail = self._outcome("failed", None)
         detail["failure"] = {"code": error.code, "message": error.message[:500]}
         if (
-            self._has_effect
+            self._fresh
+            and self._has_effect
             and isinstance(error, PermanentError)
             and not isinstance(error, OutcomeUnknown)
         ):

@@ -17,7 +17,14 @@ from pydantic import TypeAdapter, ValidationError
 from goalkeeper.domain.base import GoalId, TaskId
 from goalkeeper.domain.errors import AuditBroken, InvalidGoal, NotFound
 from goalkeeper.domain.evidence import Evidence
-from goalkeeper.output import OUTPUT_LIMIT, OutputLine, OutputStream, Tail, unavailable
+from goalkeeper.output import (
+    OUTPUT_LIMIT,
+    OutputLine,
+    OutputStream,
+    Tail,
+    make_private,
+    unavailable,
+)
 
 __all__ = ["EvidenceStore", "OutputLine", "OutputStream"]
 
@@ -147,7 +154,7 @@ def _write_atomically(path: Path, content: bytes) -> None:
     """Whole or not at all, and on disk: a reference to it goes into history next."""
     if path.exists():
         return
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_private(path.parent)
     # mkstemp makes it mode 0600.
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
     try:

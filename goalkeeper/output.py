@@ -57,7 +57,7 @@ class OutputStream:
         self._failure: OSError | None = None
         self.dropped = 0
         try:
-            file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_private(file.parent)
             flags = os.O_CREAT | os.O_RDWR | os.O_APPEND | os.O_CLOEXEC
             self._stream = os.fdopen(os.open(file, flags, 0o600), "r+b", buffering=0)
             earlier = self._stream.readall() or b""
@@ -157,6 +157,13 @@ class Tail:
 
     def _line(self, line: bytes) -> OutputLine:
         return OutputLine(self._task_id, line.decode(errors="replace"))
+
+
+def make_private(folder: Path) -> None:
+    """Make a folder for its owner alone, and those above it: `mkdir` gives its mode to one only."""
+    if not folder.is_dir():
+        make_private(folder.parent)
+        folder.mkdir(exist_ok=True, mode=0o700)
 
 
 def unavailable(path: Path, error: OSError) -> StoreUnavailable:

@@ -85,7 +85,8 @@ class PolicyEngine:
     def judge(self, question: Question) -> Verdict:
         """The verdict for one action. It never raises: what goes wrong is a refusal."""
         request = _request(question)
-        key = json.dumps([request, sorted(question.groups)], sort_keys=True)
+        proven = question.requester.proven
+        key = json.dumps([request, sorted(question.groups), proven], sort_keys=True)
         known = self._remembered.get(key)
         if known is None:
             known = self._evaluate(request, question)

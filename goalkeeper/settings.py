@@ -12,9 +12,10 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError, field_validator
 
 from goalkeeper.domain.base import Model
 from goalkeeper.domain.errors import InvalidSettings
@@ -25,6 +26,10 @@ _NOT_SETTINGS = {"CONFIG", "TOKEN", "AS"}
 """Variables that the CLI reads itself."""
 
 Port = Annotated[int, Field(ge=1, le=65535)]
+LogLevel = Annotated[
+    Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"],
+    BeforeValidator(lambda level: level.upper() if isinstance(level, str) else level),
+]
 
 
 class Settings(Model):
@@ -39,7 +44,6 @@ class Settings(Model):
     vault_address: str = "http://127.0.0.1:8200"
     gateway_url: str = "http://127.0.0.1:8400"
     worker_metrics_port: Port = 9464
-    gateway_metrics_path: str = "/metrics"
     contracts: tuple[Path, ...] = ()
     """Folders with further contracts; the shipped ones are always known."""
     policy: Path | None = None
@@ -63,7 +67,16 @@ class Settings(Model):
     """Whether a repository may be a folder of this machine (``file:///…``)."""
     otlp_endpoint: str | None = None
     """OpenTelemetry traces go here over OTLP/HTTP; unset means none are made."""
-    log_level: str = "INFO"
+    log_level: LogLevel = "INFO"
+
+    @field_validator("temporal_address", "temporal_ui_url", "vault_address", "gateway_url")
+    @classmethod
+    def _has_a_port(cls, address: str) -> str:
+        try:
+            urlsplit(address if "//" in address else f"//{address}").port  # noqa: B018 - it checks
+        except ValueError:
+            raise ValueError(f"'{address}' has no possible port (1 to 65535)") from None
+        return address
 
     @property
     def identities_file(self) -> Path:
@@ -143,7 +156,8 @@ def load_settings(
         first = error.errors()[0]
         name = str(first["loc"][0]) if first["loc"] else "settings"
         raise InvalidSettings(
-            f"setting '{name}' (from {origin.get(name, 'defaults')}) is wrong: {first['msg']}"
+            f"setting '{name}' (from {origin.get(name, 'defaults')}) is wrong: "
+            + first["msg"].removeprefix("Value error, ")
         ) from None
 
 
@@ -161,8 +175,15 @@ def _from_text(name: str, text: str) -> Any:
     """Lists are written as JSON or with commas; everything else is for pydantic to read."""
     field = Settings.model_fields.get(name)
     if field is not None and str(field.annotation).startswith("tuple"):
-        return json.loads(text) if text.startswith("[") else [t for t in text.split(",") if t]
+        return _list(text)
     return text
+
+
+def _list(text: str) -> Any:
+    try:
+        return json.loads(text) if text.startswith("[") else [t for t in text.split(",") if t]
+    except ValueError:
+        return text  # Not a list, as pydantic will say.
 
 
 def _toml(file: Path, *, must_exist: bool) -> dict[str, Any]:
@@ -181,13 +202,16 @@ def _toml(file: Path, *, must_exist: bool) -> dict[str, Any]:
 def _stack(folder: Path) -> dict[str, Any]:
     file = folder / "stack.json"
     try:
-        content = json.loads(file.read_text())
+        settings: dict[str, Any] = json.loads(file.read_text()).get("settings", {})
     except FileNotFoundError:
         return {}
-    except (ValueError, OSError):
+    except NotADirectoryError:
         raise InvalidSettings(
-            f"'{file}' cannot be read; stop the stack (goalkeeper down), remove the file and "
-            "start again"
+            f"the state folder '{folder}' is not a folder; choose another with --state"
         ) from None
-    settings: dict[str, Any] = content.get("settings", {})
+    except (ValueError, AttributeError, OSError):
+        raise InvalidSettings(
+            f"'{file}' cannot be read. Stop the stack's processes, remove the file, and start "
+            "again: nothing else is lost with it."
+        ) from None
     return settings

@@ -93,8 +93,8 @@ def mapped(address: str, denied: str) -> Iterator[None]:
         ) from None
     except hvac_errors.VaultError as error:
         raise VaultUnavailable(
-            f"Vault at {address} failed to answer ({type(error).__name__}); its log says why. "
-            "The call is worth retrying."
+            f"Vault at {address} failed to answer ({type(error).__name__}); its log says why, "
+            "a full disk for one. The call is worth retrying."
         ) from None
 
 

@@ -5,6 +5,7 @@ A composition root: it wires, and decides nothing.
 
 import asyncio
 import contextlib
+import gc
 import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -41,11 +42,15 @@ _REAP_EVERY = timedelta(minutes=1)
 
 
 def main(settings: Settings) -> None:
-    """Be the worker process: `run` on uvloop, since its wake-ups are most of what a step costs.
+    """Be the worker process: `run`, in a process set up for many small tasks.
 
     Raises:
         GoalkeeperError: as `run` does.
     """
+    # What is imported stays: not searching it for garbage again and again saves a seventh of the
+    # worker's time in a fan-out.
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
     uvloop.run(run(settings))
 
 

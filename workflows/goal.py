@@ -78,24 +78,34 @@ class GoalWorkflow:
     async def run(self, raw: Any) -> GoalResult:
         """Plan, carry out, undo where needed, and say what came of it."""
         if self._goal is None:
-            raise ApplicationError(self._complaint, type="InvalidGoal", non_retryable=True)
+            raise self._unplanned(_invalid(self._complaint))
         if (self._goal.contract is None) == (self._goal.definition is None):
-            raise ApplicationError(
-                f"give either 'contract' (a name) or 'definition' (a whole contract). {_EXAMPLE}",
-                type="InvalidGoal",
-                non_retryable=True,
+            raise self._unplanned(
+                _invalid(
+                    "give either 'contract' (a name) or 'definition' (a whole contract). "
+                    f"{_EXAMPLE}"
+                )
             )
         carried = self._goal.carried
+        if carried is not None and not _continued():
+            raise self._unplanned(_invalid("'carried' is not for callers: it would skip planning"))
         if carried is None:
             self._show(GoalState.PLANNING)
             try:
                 planned = await calls.plan(workflow.info().workflow_id, self._goal)
             except FailureError as error:
-                raise _refused(error) from None
+                raise self._unplanned(_refused(error)) from None
         else:
             planned, self._paused = carried.planned, carried.paused
         record = self._record = GoalRecord(planned, carried)
         return await self._carry_out(record)
+
+    def _unplanned(self, why: BaseException) -> BaseException:
+        """Keep why there is no plan for whoever asks later; no command, so nothing to replay."""
+        if isinstance(why, ApplicationError):
+            self._state = GoalState.FAILED
+            self._failure = Failure(code=why.type or "InternalError", message=why.message)
+        return why
 
     async def _carry_out(self, record: GoalRecord) -> GoalResult:
         self._approvals = Approvals(record, carrying=self._carrying)
@@ -372,6 +382,7 @@ class GoalWorkflow:
                 state=self._state,
                 version=0,
                 requester=Requester(id=claimed or "unknown"),
+                failure=self._failure,
             )
         return Progress(
             goal_id=info.workflow_id,
@@ -435,6 +446,16 @@ def _refused(error: FailureError) -> BaseException:
         return error
     cause = calls.cause_of(error)
     return ApplicationError(cause.message, type=cause.type, non_retryable=True)
+
+
+def _continued() -> bool:
+    """Whether this run was begun by continue-as-new, which cron and retries only look like."""
+    info = workflow.info()
+    return bool(info.continued_run_id) and not info.cron_schedule and info.attempt == 1
+
+
+def _invalid(message: str) -> ApplicationError:
+    return ApplicationError(message, type="InvalidGoal", non_retryable=True)
 
 
 def _conflict(message: str) -> ApplicationError:

@@ -27,6 +27,7 @@ from goalkeeper.domain.errors import ServiceUnavailable
 from goalkeeper.domain.goal import GoalResult
 from goalkeeper.domain.plan import GoalState
 from goalkeeper.settings import Settings, load_settings
+from sandbox.engine import Engine
 
 ASKER, DECIDER = "developer", "operator"
 _APP = "greeter"
@@ -45,6 +46,7 @@ async def run(settings: Settings) -> int:
     if not console.is_terminal:
         console.width = _WIDTH
     console.print(Rule("Goalkeeper: one goal, from plan to proof"))
+    await _need_engine(settings)
     if not (await embedded.status(settings)).ready:
         await embedded.up(
             settings, wait=_START, progress=lambda line: console.print(f"  {line}", style="dim")
@@ -64,6 +66,19 @@ async def run(settings: Settings) -> int:
             console.print(f"  goal {goal.id}\n")
             result = await _carried_out(console, settings, goal)
     return await _told(console, settings, result)
+
+
+async def _need_engine(settings: Settings) -> None:
+    """Tell before anything is started; a goal would wait for the engine.
+
+    Raises:
+        EngineUnavailable: it does not answer.
+    """
+    engine = Engine(settings.docker_host)
+    try:
+        await engine.ping()
+    finally:
+        engine.close()
 
 
 def _branch(host: DemoHost) -> str:

@@ -169,11 +169,14 @@ def _warn_unproven(session: Session) -> None:
 
 
 async def _show(session: Session, goal_id: str) -> None:
-    from goalkeeper.cli.render import goal_tree
+    from goalkeeper.cli.render import goal_tree, plain
 
     async with session.client() as gk:
-        progress = await gk.goal(goal_id).progress()
+        goal = gk.goal(goal_id)
+        progress = await goal.progress()
         session.answer(progress, lambda: goal_tree(progress))
+        for trouble in await goal.troubles():
+            session.remark(plain(trouble.text, 2000))
 
 
 async def _watch_id(session: Session, goal_id: str) -> None:

@@ -41,7 +41,7 @@ async def _tree(session: "Session", goal: "Goal") -> None:
         async for look in goal.looks():
             seen = look.progress or seen
             for event in look.events:
-                if event.kind is EventKind.DECISION_REFUSED:
+                if event.kind in (EventKind.DECISION_REFUSED, EventKind.TROUBLE):
                     live.console.print(_line(event))
 
 

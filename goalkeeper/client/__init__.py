@@ -7,6 +7,7 @@ from goalkeeper.client.client import Client, GoalSummary
 from goalkeeper.client.events import ENDED, EventKind, GoalEvent
 from goalkeeper.client.gateway import Decided, Gateway
 from goalkeeper.client.goal import Goal
+from goalkeeper.client.troubles import Trouble
 
 __all__ = [
     "ENDED",
@@ -17,4 +18,5 @@ __all__ = [
     "Goal",
     "GoalEvent",
     "GoalSummary",
+    "Trouble",
 ]

@@ -6,6 +6,7 @@ It fetches nothing; `goalkeeper.client.goal` does the looking.
 from collections.abc import Iterator
 from enum import StrEnum
 
+from goalkeeper.client.troubles import Trouble
 from goalkeeper.contracts.goal import OpenRequest, Progress, RefusedDecision
 from goalkeeper.domain.base import GoalId, Model
 from goalkeeper.domain.goal import Failure, TaskStatus
@@ -36,6 +37,8 @@ class EventKind(StrEnum):
     APPROVAL_CLOSED = "approval.closed"
     DECISION_REFUSED = "decision.refused"
     """Somebody sent a decision that does not count."""
+    TROUBLE = "trouble"
+    """An attempt failed and will be repeated."""
 
 
 class GoalEvent(Model):
@@ -49,6 +52,7 @@ class GoalEvent(Model):
     request: OpenRequest | None = None
     refused: RefusedDecision | None = None
     failure: Failure | None = None
+    trouble: Trouble | None = None
 
     @property
     def text(self) -> str:
@@ -61,6 +65,8 @@ class GoalEvent(Model):
                 return f"goal {self.goal_id} is {self.state}{why}"
             case EventKind.DECISION_REFUSED if self.refused is not None:
                 return f"a decision does not count: {self.refused.why}"
+            case EventKind.TROUBLE if self.trouble is not None:
+                return self.trouble.text
             case _ if self.request is not None:
                 return _request_text(self.kind, self.request)
         return f"{self.kind} {self.goal_id}"

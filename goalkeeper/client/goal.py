@@ -12,12 +12,13 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError
-from temporalio.client import WorkflowFailureError, WorkflowHandle
+from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import ApplicationError
 
 from goalkeeper.client.events import ENDED, EventKind, GoalEvent, changes
 from goalkeeper.client.failures import failure_of, mapped
 from goalkeeper.client.people import local_user
+from goalkeeper.client.troubles import Trouble, troubles_of
 from goalkeeper.contracts.goal import (
     QUERY_APPROVALS,
     QUERY_PROGRESS,
@@ -32,6 +33,7 @@ from goalkeeper.contracts.goal import (
 )
 from goalkeeper.domain.approval import Requester
 from goalkeeper.domain.errors import (
+    Conflict,
     GoalkeeperError,
     NotFound,
     ServiceUnavailable,
@@ -79,6 +81,11 @@ class Goal:
             ServiceUnavailable: Temporal or the worker does not answer; retrying helps.
         """
         return await self._query(QUERY_PROGRESS, Progress)
+
+    async def troubles(self) -> tuple[Trouble, ...]:
+        """What has failed so far and is tried again: no engine, a host that is away, and so on."""
+        with mapped(self._client.settings, self.id):
+            return tuple(troubles_of(await (await self._handle()).describe()))
 
     async def approvals(self) -> tuple[OpenRequest, ...]:
         """What people were asked, answered or not."""
@@ -133,6 +140,7 @@ class Goal:
         """
         ending = asyncio.create_task(self._ended())
         seen: Progress | None = None
+        told: set[Trouble] = set()
         pause, answered = _FASTEST, time.monotonic()
         try:
             while True:
@@ -141,6 +149,9 @@ class Goal:
                 if now is not None:
                     answered = time.monotonic()
                     news = tuple(changes(seen, now))
+                    if not news and not last:
+                        # Only where nothing moves: that is when somebody wonders why.
+                        news = await self._new_troubles(now, told)
                     seen, pause = now, _FASTEST if news else min(_SLOWEST, pause * 1.5)
                     if news:
                         yield Look(now, news)
@@ -192,9 +203,16 @@ class Goal:
         await self._update(UPDATE_RESUME, ControlInput(reason=reason, actor=await self._actor()))
 
     async def cancel(self) -> None:
-        """Stop the goal: what runs is killed, what was done is undone where it can be."""
+        """Stop the goal: what runs is killed, what was done is undone where it can be.
+
+        Raises:
+            Conflict: it has ended already.
+        """
         with mapped(self._client.settings, self.id):
-            await (await self._handle()).cancel()
+            handle = await self._handle()
+            if (await handle.describe()).status is not WorkflowExecutionStatus.RUNNING:
+                raise Conflict(f"goal '{self.id}' has ended already, so there is nothing to cancel")
+            await handle.cancel()
 
     async def cancel_task(self, task_id: str, reason: str = "") -> None:
         """Stop one task; whatever needs it is skipped."""
@@ -217,6 +235,8 @@ class Goal:
     async def _must_have(self, task_id: str | None) -> None:
         """Tell silence from a misspelt id."""
         progress = await self.progress()
+        if progress.plan is None:
+            return  # Not planned yet: nobody knows its tasks.
         if task_id is not None and task_id not in {t.id for t in progress.tasks}:
             names = ", ".join(t.id for t in progress.tasks[:50])
             raise NotFound(f"goal '{self.id}' has no task '{task_id}'; it has {names}")
@@ -285,6 +305,18 @@ class Goal:
             if last or (error.retryable and dark < self._client.patience.total_seconds()):
                 return None
             raise
+
+    async def _new_troubles(self, now: Progress, told: set[Trouble]) -> tuple[GoalEvent, ...]:
+        """Troubles that were not told yet; none while Temporal does not answer."""
+        try:
+            found = [t for t in await self.troubles() if t not in told]
+        except GoalkeeperError:
+            return ()
+        told.update(found)
+        return tuple(
+            GoalEvent(kind=EventKind.TROUBLE, goal_id=self.id, state=now.state, trouble=t)
+            for t in found
+        )
 
     async def _ended(self) -> GoalResult:
         """The result, however long Temporal is away in between."""

@@ -48,7 +48,7 @@ async def doctor(settings: Settings) -> list[Check]:
         ("ports", _ports, "stop what uses them"),
         ("Docker Engine", _engine, "start it: systemctl start docker, or dockerd; then try again"),
         ("sandbox image", _image, "pull or build it, or set sandbox_image to one that is there"),
-        ("stack", _stack, "goalkeeper up"),
+        ("stack", _stack, "goalkeeper up; where it runs, its logs, then goalkeeper down and up"),
         ("Vault", _vault, "goalkeeper up; if it is sealed, goalkeeper down first"),
         ("Temporal", _temporal, "goalkeeper up; the log is logs/temporal.log"),
         ("worker", _own("worker"), "see logs/worker.log, then: goalkeeper down; goalkeeper up"),

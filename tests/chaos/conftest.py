@@ -5,6 +5,7 @@ The stack is this suite's own: what happens to it must surprise no other test.
 
 import secrets
 from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
 from datetime import timedelta
 
 import docker
@@ -13,7 +14,10 @@ import pytest
 from deploy.demo.hosting import DemoHost, running_git_host, store_tokens
 from goalkeeper import embedded
 from goalkeeper.client import Client
+from goalkeeper.embedded.ports import Ports
 from goalkeeper.settings import Settings, load_settings
+from sandbox.runner import installation
+from sandbox.spec import LABEL_INSTALLATION
 from tests.chaos.soundness import Chaos
 from tests.chaos.victims import Victims
 from tests.chaos.witnesses import Receiver, Starts
@@ -34,10 +38,25 @@ async def mortal(
 ) -> AsyncIterator[Settings]:
     """A whole stack on a folder of its own; its settings."""
     folder = tmp_path_factory.mktemp("mortal")
-    settings = load_settings(folder, environ={}, webhook_url=receiver.url)
+    ports = Ports.free()
+    settings = load_settings(
+        folder,
+        environ={},
+        webhook_url=receiver.url,
+        temporal_address=f"127.0.0.1:{ports.temporal}",
+        temporal_ui_url=f"http://127.0.0.1:{ports.temporal_ui}",
+        vault_address=f"http://127.0.0.1:{ports.vault}",
+        gateway_url=f"http://127.0.0.1:{ports.gateway}",
+        worker_metrics_port=ports.worker,
+    )
     await embedded.up(settings, wait=timedelta(minutes=3), progress=lambda _: None)
     yield load_settings(folder, environ={}, webhook_url=receiver.url)
     await embedded.down(settings)
+    # Of goals that a failed test left in the middle.
+    with closing(docker.APIClient(base_url=settings.docker_host, version="auto")) as api:
+        label = f"{LABEL_INSTALLATION}={installation(settings)}"
+        for left in api.containers(all=True, filters={"label": label}):
+            api.remove_container(left["Id"], force=True, v=True)
 
 
 @pytest.fixture(scope="package")

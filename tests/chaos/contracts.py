@@ -25,9 +25,10 @@ _HOLD: dict[str, Any] = {
             "sh",
             "-c",
             f"echo {HELD}; until [ -e {GO} ]; do sleep 0.1; done; echo ended",
-        ]
+        ],
+        "source": {"repository": _REPOSITORY, "commit": "${{ tasks.describe.commit }}"},
     },
-    "needs": ["describe"],
+    "credentials": {"token": "git-reader"},
 }
 _MERGE: dict[str, Any] = {
     "id": "merge",
@@ -61,4 +62,4 @@ def _contract(name: str, *tasks: dict[str, Any]) -> Contract:
 MERGE = _contract("merge-and-tell", _DESCRIBE, _MERGE, _TELL)
 """Asks people when the environment is production."""
 HELD_MERGE = _contract("held-merge", _DESCRIBE, _HOLD, {**_MERGE, "needs": ["hold"]}, _TELL)
-"""Has a command in a sandbox that ends once `GO` is there."""
+"""Has a command in a sandbox that ends once `GO` is there, and a credential for as long."""

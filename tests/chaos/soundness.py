@@ -42,12 +42,16 @@ class Chaos:
         assert len(self.receiver.of(goal.id)) == 1
         assert self.containers(goal.id) == [], "a sandbox was left behind"
         assert AuditLog.open(self.settings.audit_file, readonly=True).verify().size > 0
+        assert await self.leases(goal.id) == []
+        return result
+
+    async def leases(self, goal_id: str) -> list[str]:
+        """Tasks of a goal that still have a credential, as far as the ledger knows."""
         ledger = Ledger.open(self.settings.ledger_file)
         try:
-            assert await ledger.open_leases(goal_id=goal.id) == []
+            return [lease.task_id for lease in await ledger.open_leases(goal_id=goal_id)]
         finally:
             await ledger.aclose()
-        return result
 
     def merges(self, goal_id: str) -> int:
         """Commits on main that a goal made, counted in the repository itself."""

@@ -40,6 +40,7 @@ async def test_a_worker_killed_in_mid_sandbox_leaves_a_command_that_runs_once(
     goal = await developer.submit(HELD_MERGE, repository=chaos.host.url, branch=branch)
     container = await _held(chaos, goal)
     before = await chaos.victims.kill("worker")
+    assert await chaos.leases(goal.id) == ["hold"], "there is nothing to revoke after the death"
     await chaos.victims.back(before)
     assert chaos.containers(goal.id) == [container], "the command died with its worker"
     _let_go(chaos, container)

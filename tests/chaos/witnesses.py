@@ -51,7 +51,7 @@ class Starts:
     """Every container that the engine has started since, as the engine itself tells it."""
 
     def __init__(self, host: str) -> None:
-        self._api = docker.APIClient(base_url=host, version="auto", timeout=None)
+        self._api = docker.APIClient(base_url=host, version="auto")
         self._labels: list[dict[str, str]] = []
         wanted = {"type": "container", "event": "start", "label": LABEL_KIND}
         self._stream = self._api.events(decode=True, filters=wanted)

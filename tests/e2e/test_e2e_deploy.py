@@ -113,6 +113,8 @@ async def test_an_unhealthy_deployment_is_rolled_back_with_its_merge(
     before, files = repository.head(MAIN), repository.git("rev-parse", f"{MAIN}^{{tree}}")
 
     branch = repository.unhealthy("feature/e2e-tired", seconds=5)
+    tired = repository.read("greeter.py", branch).replace("The first release!", "The tired one!")
+    repository.change(branch, {"greeter.py": tired}, "Greet differently too")
     goal = await deploying(app, branch, monitor_seconds=60)
     await decide(operator, await asked(goal))
     result = await ended(goal)

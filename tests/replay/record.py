@@ -191,7 +191,7 @@ def recorded(name: str) -> list[Path]:
 async def record(name: str, address: str, folder: Path) -> None:
     """Take one way and write down what Temporal remembers of it."""
     way = WAYS[name]
-    folder.mkdir()
+    await asyncio.to_thread(folder.mkdir)
     async with running_engine(address, folder, **way.settings) as engine:
         handle = await way.go(engine, f"replay-{name}")
         try:

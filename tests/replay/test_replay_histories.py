@@ -1,5 +1,6 @@
 """Goals that began under earlier code: today's workflow must take the same way."""
 
+import asyncio
 import base64
 import json
 import re
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from temporalio import workflow
 from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer
 from temporalio.workflow import NondeterminismError
@@ -24,7 +26,8 @@ async def replay(file: Path) -> None:
     """Run today's workflow against what was recorded, as a worker with the plugin would."""
     goal_id = "replay-" + file.name.split(".")[0]
     replayer = Replayer(workflows=[GoalWorkflow], plugins=[plugin()])
-    await replayer.replay_workflow(WorkflowHistory.from_json(goal_id, file.read_text()))
+    history = await asyncio.to_thread(file.read_text)
+    await replayer.replay_workflow(WorkflowHistory.from_json(goal_id, history))
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
@@ -66,14 +69,14 @@ async def test_another_retry_of_an_activity_is_another_identity(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Activity ids belong to what is compared: a new scheme would orphan running tasks."""
-    original = calls.workflow.execute_activity
+    original = workflow.execute_activity
 
     def renamed(*arguments: Any, **options: Any) -> Any:
         if "activity_id" in options:
             options["activity_id"] += "-new"
         return original(*arguments, **options)
 
-    monkeypatch.setattr(calls.workflow, "execute_activity", renamed)
+    monkeypatch.setattr(workflow, "execute_activity", renamed)
     with pytest.raises(NondeterminismError):
         await replay(recorded("rolled-back")[0])
 

@@ -125,6 +125,20 @@ async def supervisor(stack: Settings) -> int:
     return pid
 
 
+async def test_the_search_finds_what_it_is_for(
+    stack: Settings, git_host: DemoHost, tmp_path: Path
+) -> None:
+    """A canary in any file of a folder is seen, in each form in which it could be there."""
+    token = git_host.tokens["read"].get_secret_value()
+    pair = base64.b64encode(f"x-access-token:{token}".encode()).decode()
+    forms = [token, f'{{"t":"{token}"}}', f"Authorization: Basic {pair}", token.encode().hex()]
+    (tmp_path / "a").mkdir()
+    for number, text in enumerate(forms):
+        (tmp_path / "a" / str(number)).write_bytes(b"\x00\xff" + text.encode())
+    assert [leaks(content, git_host) for _, content in state_files(tmp_path)] == [True] * 4
+    assert not leaks("nothing of it", git_host)
+
+
 async def test_a_token_that_tasks_use_is_found_nowhere(
     stack: Settings, git_host: DemoHost, gk: Client
 ) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from goalkeeper.cli.app import run
 from goalkeeper.cli.session import Session
-from goalkeeper.client import Decided, GoalSummary
+from goalkeeper.client import Decided, GoalSummary, Trouble
 from goalkeeper.contracts.goal import OpenRequest, Progress
 from goalkeeper.domain.approval import Action, Answer, ApprovalRequest, Requester
 from goalkeeper.domain.errors import GoalkeeperError, NotFound
@@ -136,6 +136,10 @@ class FakeGoal:
         self._client = client
         self.id = goal_id
 
+    async def troubles(self) -> tuple[Trouble, ...]:
+        """As set."""
+        return self._client.troubles
+
     async def progress(self) -> Progress:
         """As set."""
         if self._client.error:
@@ -161,6 +165,7 @@ class FakeClient:
         self.progress = progress_of()
         self.result = GoalResult(goal_id="g", contract="c", state=GoalState.SUCCEEDED)
         self.error: GoalkeeperError | None = None
+        self.troubles: tuple[Trouble, ...] = ()
         self.decisions: list[tuple[str, str, str, str | None]] = []
         self.commands: list[tuple[str, ...]] = []
         self.submitted: list[tuple[str, Mapping[str, Any], str | None]] = []

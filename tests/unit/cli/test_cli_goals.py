@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from goalkeeper.client import GoalSummary
+from goalkeeper.client import GoalSummary, Trouble
 from goalkeeper.domain.goal import Failure, GoalResult
 from goalkeeper.domain.plan import GoalState
 from tests.unit.cli.conftest import Cli, FakeClient
@@ -63,6 +63,14 @@ def test_show_prints_every_task_and_why_one_failed(cli: Cli, client: FakeClient)
     assert "2 tests failed" in ran.out
     assert "\x1b" not in ran.out
     assert cli("show", "g", "--json").json["tasks"][0]["failure"]["code"] == "CheckFailed"
+
+
+def test_show_says_what_is_tried_again_and_why(cli: Cli, client: FakeClient) -> None:
+    """Beside the answer, so that scripts still read pure JSON."""
+    client.troubles = (Trouble(what="task test", attempts=2, message="no engine answers"),)
+    ran = cli("show", "g", "--json")
+    assert "task test has failed 2 times and is tried again: no engine answers" in ran.err
+    assert ran.json["goal_id"] == client.progress.goal_id
 
 
 def test_what_looks_like_markup_is_only_text(cli: Cli, client: FakeClient) -> None:
