@@ -70,9 +70,20 @@ class Governor:
         Raises:
             GrantMismatch: the requester is said to be proven, and is not.
         """
+        requester = await self._believed(asker, action.goal_id)
+        named = action.inputs.get("environment")
+        if isinstance(named, str) and named != action.environment:
+            # Policy judges the goal's environment; an operation must not act on another.
+            return Verdict(
+                effect=Effect.DENY,
+                reasons=(
+                    f"it would act on environment '{named}', and the goal is for "
+                    f"'{action.environment}'",
+                ),
+            )
         return self._parts.policy.judge(
             Question(
-                requester=await self._believed(asker, action.goal_id),
+                requester=requester,
                 groups=self.groups(asker.requester),
                 operation=action.operation,
                 risk=action.risk,

@@ -4,6 +4,7 @@ It believes nothing that the gateway has not signed; what does not count is reco
 nothing.
 """
 
+import asyncio
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
@@ -81,7 +82,12 @@ class Approvals:
                 a.model_copy(update={"policy_version": judged.policy_version}) for a in actions
             ]
             asked = await self._ask(request_id, task_id, current, judged, shown)
-        await self._wait(asked)
+        try:
+            await self._wait(asked)
+        except asyncio.CancelledError:
+            # Nobody need answer for a task that will not run; a retry asks anew.
+            self._close(asked, "the task was cancelled before anybody decided")
+            raise
         return asked.grant()
 
     async def _ask(
@@ -166,12 +172,13 @@ class Approvals:
     def withdraw(self) -> None:
         """The goal stops: whoever is still asked need not answer any more."""
         for asked in self._record.asked.values():
-            if asked.closed is None:
-                asked.closed = "withdrawn"
-                asked.failure = Failure(
-                    code="ApprovalDenied", message="the goal stopped before anybody decided"
-                )
-                self._record.version += 1
+            self._close(asked, "the goal stopped before anybody decided")
+
+    def _close(self, asked: Asked, why: str) -> None:
+        if asked.closed is None:
+            asked.closed = "withdrawn"
+            asked.failure = Failure(code="ApprovalDenied", message=why)
+            self._record.version += 1
 
     async def consider(self, signal: Json) -> None:
         """Count a signalled decision, or record why it does not count."""

@@ -94,17 +94,20 @@ class GoalWorkflow:
             try:
                 planned = await calls.plan(workflow.info().workflow_id, self._goal)
             except FailureError as error:
+                if is_cancelled_exception(error):
+                    # As it is: its cause, which `from None` removes, tells Temporal what it is.
+                    self._state = GoalState.CANCELLED
+                    raise
                 raise self._unplanned(_refused(error)) from None
         else:
             planned, self._paused = carried.planned, carried.paused
         record = self._record = GoalRecord(planned, carried)
         return await self._carry_out(record)
 
-    def _unplanned(self, why: BaseException) -> BaseException:
+    def _unplanned(self, why: ApplicationError) -> ApplicationError:
         """Keep why there is no plan for whoever asks later; no command, so nothing to replay."""
-        if isinstance(why, ApplicationError):
-            self._state = GoalState.FAILED
-            self._failure = Failure(code=why.type or "InternalError", message=why.message)
+        self._state = GoalState.FAILED
+        self._failure = Failure(code=why.type or "InternalError", message=why.message)
         return why
 
     async def _carry_out(self, record: GoalRecord) -> GoalResult:
@@ -440,10 +443,8 @@ def _ended(record: GoalRecord, state: GoalState, failure: Failure | None) -> Aud
     )
 
 
-def _refused(error: FailureError) -> BaseException:
+def _refused(error: FailureError) -> ApplicationError:
     """Why planning failed, as the workflow's own failure."""
-    if is_cancelled_exception(error):
-        return error
     cause = calls.cause_of(error)
     return ApplicationError(cause.message, type=cause.type, non_retryable=True)
 

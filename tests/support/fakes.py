@@ -84,6 +84,7 @@ class FakeInputs(Model):
 
     do: Literal["ok", "fail", "flaky", "hang"] = "ok"
     value: Json = None
+    environment: str | None = None
 
 
 class FakeOutputs(Model):
@@ -116,6 +117,7 @@ def _declare() -> dict[str, Operation]:
         op("undo", Risk.WRITE),
         op("privileged", Risk.PRIVILEGED),
         op("login", Risk.READ, credentials=("token",)),
+        op("deploy", Risk.WRITE),
     ]
     return {o.name: o for o in every}
 

@@ -227,3 +227,16 @@ async def test_a_failure_ends_the_goal_whether_its_activity_is_local_or_not(
     assert states(result) == {"a": TaskState.FAILED, "b": TaskState.SKIPPED}
     assert result.failure is not None
     assert result.failure.code == "OperationFailed"
+
+
+async def test_an_operation_cannot_act_on_another_environment_than_the_goals(
+    engine: Engine,
+) -> None:
+    """A goal for development that names production in a task is refused before it runs."""
+    handle = await engine.submit(
+        plan_of({"id": "a", "uses": "fake.deploy", "with": {"environment": "production"}})
+    )
+    with pytest.raises(WorkflowFailureError) as caught:
+        await handle.result()
+    assert "environment 'production'" in str(caught.value.cause)
+    assert engine.fake.done == []

@@ -71,6 +71,7 @@ def test_the_shipped_policy_asks_one_operator_for_four_hours() -> None:
         ({"operation": "notify.send", "risk": Risk.PRIVILEGED}, Effect.DENY),
         ({"operation": "new.thing", "environment": "unheard-of"}, Effect.ASK),
         ({"requester": Requester(id='x" in Group::"operators')}, Effect.ASK),
+        ({"environment": "development", "roles": ("git-writer",)}, Effect.ASK),
     ],
 )
 def test_exceptions_of_the_shipped_policy(changes: dict[str, Any], effect: Effect) -> None:
