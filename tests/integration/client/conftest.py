@@ -101,7 +101,9 @@ class Stage:
     async def authorise(self, given: AuthoriseInput) -> AuthoriseResult:
         """The same verdict again."""
         worst = max((a.risk for a in given.actions), key=list(Risk).index)
-        return AuthoriseResult(verdict=_verdict(worst), policy_version=_VERSION)
+        return AuthoriseResult(
+            verdict=_verdict(worst), policy_version=_VERSION, at=datetime.now(UTC)
+        )
 
     @activity.defn(name=names.DECISION_KEYS)
     async def keys(self, _: CleanUpInput) -> KeysResult:
