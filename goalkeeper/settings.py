@@ -53,8 +53,9 @@ class Settings(Model):
     docker_host: str = "unix:///var/run/docker.sock"
     sandbox_image: str = "goalkeeper-base:1"
     sandbox_concurrency: Annotated[int, Field(ge=1, le=64)] = max(2, os.cpu_count() or 2)
-    worker_activities: Annotated[int, Field(ge=1, le=1000)] = 100
-    """Activities that one worker runs at a time."""
+    worker_activities: Annotated[int, Field(ge=1, le=1000)] = 200
+    """Activities that one worker runs at a time; below `window`, a wide goal costs half as much
+    again, since what finds no free place at once goes the long way through the server's queue."""
     worker_cached_workflows: Annotated[int, Field(ge=0, le=100_000)] = 500
     window: Annotated[int, Field(ge=1, le=500)] = 200
     """Tasks of one goal that run at a time."""

@@ -1,9 +1,11 @@
 """Servers that the tests share: each starts once a run, on loopback and free ports."""
 
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 
 import pytest
+import structlog
 
 from deploy.demo.hosting import DemoHost, running_git_host, store_tokens
 from goalkeeper import embedded
@@ -11,6 +13,17 @@ from goalkeeper.embedded.openbao import OpenBaoServer
 from goalkeeper.embedded.ports import Ports
 from goalkeeper.embedded.temporal import TemporalServer
 from goalkeeper.settings import Settings, load_settings
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """What a test, or a command that it runs, configures ends with the test."""
+    root = logging.getLogger()
+    handlers, level, config = list(root.handlers), root.level, structlog.get_config()
+    yield
+    structlog.configure(**config)
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 @pytest.fixture(scope="session")

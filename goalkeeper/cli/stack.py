@@ -41,6 +41,11 @@ def register(app: typer.Typer) -> None:
         """
         from goalkeeper.embedded import put_credential
 
+        if not _ROLE.fullmatch(role):
+            raise typer.BadParameter(
+                "a role takes lower-case letters, digits and '-', and begins with a letter",
+                param_hint="ROLE",
+            )
         fields = _read_fields()
         session.run(put_credential(session.settings, role, fields))
         session.answer(
@@ -239,4 +244,6 @@ def _prompted() -> list[tuple[str, str]]:
     return pairs
 
 
+_ROLE = re.compile(r"[a-z][a-z0-9-]{0,62}")
+"""What contracts can name."""
 _FIELD = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")

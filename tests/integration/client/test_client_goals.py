@@ -339,3 +339,11 @@ async def test_events_are_json_for_scripts(gk: Client, stage: Stage) -> None:
     goal = await gk.submit(contract(echo("a", 1)))
     async for event in goal.events():
         assert GoalEvent.model_validate(json.loads(event.model_dump_json())) == event
+
+
+async def test_a_goal_that_has_ended_cannot_be_cancelled(gk: Client, stage: Stage) -> None:
+    """Silence would look as if something had been stopped."""
+    goal = await gk.submit(contract(echo("a", "hello")))
+    await goal.result(timeout=30)
+    with pytest.raises(Conflict, match="has ended already"):
+        await goal.cancel()

@@ -203,3 +203,11 @@ def test_json_is_the_only_thing_on_standard_output(cli: Cli, client: FakeClient)
     ran = cli("submit", "read-file", "repository=https://x.test/r", "path=README.md", "--json")
     assert json.loads(ran.out)["goal_id"] == "g"
     assert "one more person" in ran.err
+
+
+@pytest.mark.parametrize("role", ["Bad Role", "../git-writer", "a/b", ""])
+def test_a_role_that_no_contract_could_name_is_refused(cli: Cli, role: str) -> None:
+    """Before a secret is read."""
+    ran = cli("credential", "set", role)
+    assert ran.code == 2
+    assert "lower-case" in ran.err
