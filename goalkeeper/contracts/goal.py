@@ -149,5 +149,3 @@ class Progress(Model):
     requests: tuple[OpenRequest, ...] = ()
     refused_decisions: tuple[RefusedDecision, ...] = ()
     failure: Failure | None = None
-
-

@@ -148,11 +148,13 @@ def verify_decision(envelope: Envelope, request: ApprovalRequest, keys: PublicKe
     """
     decision = open_envelope(envelope, Decision, DECISION_TYPE, keys)
     if decision.request_id != request.id or decision.goal_id != request.goal_id:
-        raise GrantMismatch(f"the decision is for request '{decision.request_id}', not "
-            f"'{request.id}'")
+        raise GrantMismatch(
+            f"the decision is for request '{decision.request_id}', not '{request.id}'"
+        )
     if decision.request_digest != request.digest:
-        raise GrantMismatch("the decision is for another version of this request: what would "
-            "run has changed since")
+        raise GrantMismatch(
+            "the decision is for another version of this request: what would run has changed since"
+        )
     why = objection(decision.person, decision.groups, decision.decided_at, request)
     if why is not None:
         raise GrantMismatch(why)

@@ -23,6 +23,23 @@ from tests.chaos.victims import Victims
 from tests.chaos.witnesses import Receiver, Starts
 from tests.support.apps import DeployedApp
 
+POLICY = """
+@id("unattended")
+@because("what is killed here must not wait for people")
+permit (principal, action, resource == Environment::"development");
+
+@id("attended")
+@because("it is for production")
+@approvals("1 of operators")
+permit (principal, action, resource)
+when { context.risk != "read" && action != Action::"notify.send" }
+unless { resource == Environment::"development" || context.compensating };
+
+@id("read-and-tell")
+permit (principal, action, resource)
+when { context.risk == "read" || action == Action::"notify.send" || context.compensating };
+"""
+
 
 @pytest.fixture(scope="package")
 def receiver() -> Iterator[Receiver]:
@@ -38,11 +55,14 @@ async def mortal(
 ) -> AsyncIterator[Settings]:
     """A whole stack on a folder of its own; its settings."""
     folder = tmp_path_factory.mktemp("mortal")
+    policy = folder / "policy.cedar"
+    policy.write_text(POLICY)
     ports = Ports.free()
     settings = load_settings(
         folder,
         environ={},
         webhook_url=receiver.url,
+        policy=policy,
         temporal_address=f"127.0.0.1:{ports.temporal}",
         temporal_ui_url=f"http://127.0.0.1:{ports.temporal_ui}",
         vault_address=f"http://127.0.0.1:{ports.vault}",

@@ -2,7 +2,6 @@
 
 # ruff: noqa: D101 - the names say all there is
 
-
 from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
