@@ -20,6 +20,9 @@ from goalkeeper.domain.plan import APPROVAL, Plan, PlanTask
 from goalkeeper.domain.policy import Effect, Verdict
 from goalkeeper.policy import combine
 
+_LARGEST_PLAN = 1400 * 1024
+"""Bytes of a plan as JSON: with its verdicts it must stay below Temporal's 2 MB a payload."""
+
 
 class Planner:
     """Makes plans and has policy judge them."""
@@ -46,6 +49,7 @@ class Planner:
             contract=plan.contract,
             run=origin,
         )
+        _check_size(plan)
         verdicts = await self._verdicts(plan, given.goal_id, asker)
         await self._record(given.goal_id, origin, plan, requester, verdicts)
         self._refuse(plan, verdicts)
@@ -159,4 +163,14 @@ class Planner:
                 goal_id=goal_id,
                 detail=detail,
             )
+        )
+
+
+def _check_size(plan: Plan) -> None:
+    """Temporal refuses payloads over 2 MB, and would say so in words of its own."""
+    size = len(plan.model_dump_json())
+    if size > _LARGEST_PLAN:
+        raise InvalidGoal(
+            f"the plan is too large: {len(plan.tasks)} tasks make {size // 1024} KiB, and at most "
+            f"{_LARGEST_PLAN // 1024} KiB fit into Temporal's history. Split it into several goals."
         )

@@ -120,8 +120,8 @@ def _listen(url: str) -> socket.socket:
     if parts.scheme != "http" or parts.hostname not in _LOOPBACK or parts.port is None:
         raise InvalidSettings(
             f"gateway_url is '{url}', and the gateway listens on loopback only: people's tokens "
-            "would cross the network unprotected. Use http://127.0.0.1:PORT, and a proxy with TLS "
-            "in front of it for others."
+            "would cross the network unprotected. Use http://127.0.0.1:PORT; from another machine, "
+            "come through an SSH tunnel."
         )
     family = socket.AF_INET6 if parts.hostname == "::1" else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)

@@ -166,7 +166,7 @@ class GoalWorkflow:
         for task in record.in_state(TaskState.PENDING, TaskState.AWAITING_APPROVAL):
             record.set(task.id, never)
         await self._tidy(record)
-        await calls.record(_ended(record, state, self._failure))
+        await calls.record(_ended(record, state, self._failure, cancelled=self._cancelled))
         self._show(state)
         record.version += 1
         await workflow.wait_condition(workflow.all_handlers_finished)
@@ -429,10 +429,15 @@ def _outcome(record: GoalRecord, *, cancelled: bool, failure: Failure | None) ->
     return GoalState.CANCELLED
 
 
-def _ended(record: GoalRecord, state: GoalState, failure: Failure | None) -> AuditEvent:
+def _ended(
+    record: GoalRecord, state: GoalState, failure: Failure | None, *, cancelled: bool
+) -> AuditEvent:
     detail: dict[str, Json] = {"state": state.value, "plan_digest": record.plan_digest}
     if failure is not None:
         detail["failure"] = failure.model_dump(mode="json")
+    if cancelled:
+        # Who it was is what the canceller said: Temporal's cancellation proves nobody.
+        detail["cancelled_by"] = "claimed:" + (workflow.cancellation_reason() or "unknown")[:500]
     return AuditEvent(
         id=f"{workflow.info().first_execution_run_id}/ended",
         time=workflow.now(),

@@ -111,7 +111,7 @@ def _register_controls(app: typer.Typer) -> None:
     ) -> None:
         """Stop a goal, or one task of it. What was done is undone where it can be."""
         if task is None:
-            session.run(_control(session, goal_id, "cancel"))
+            session.run(_control(session, goal_id, "cancel", reason=reason))
         else:
             session.run(_control(session, goal_id, "cancel_task", task, reason=reason))
 

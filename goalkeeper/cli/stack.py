@@ -77,6 +77,7 @@ def _register_stack(app: typer.Typer) -> None:
             )
         )
         if not foreground:
+            session.run(_warn_without_engine(session))
             _show_status(session, status)
 
     @command(app, "down", rich_help_panel=_STACK)
@@ -154,6 +155,17 @@ def _register_processes(app: typer.Typer) -> None:
         else:
             # Not through rich: scripts ask this often, and it takes longer to load than the rest.
             print(f"goalkeeper {__version__}")
+
+
+async def _warn_without_engine(session: Session) -> None:
+    """Everything runs without it but what needs a container, so it is said and not refused."""
+    from goalkeeper.domain.errors import GoalkeeperError
+    from sandbox.engine import ping
+
+    try:
+        await ping(session.settings.docker_host)
+    except GoalkeeperError as error:
+        session.remark(f"warning: {error.message}")
 
 
 def _show_status(session: Session, status: "StackStatus") -> None:

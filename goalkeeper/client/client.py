@@ -211,7 +211,10 @@ class Client:
         Raises:
             NotAllowed: the person may not decide this, or no token is at hand.
             Conflict: it was decided already, or has changed since it was looked at.
+            InvalidGoal: the answer is neither.
         """
+        if answer not in tuple(Answer):
+            raise InvalidGoal(f"'{answer}' is no answer; say 'approve' or 'deny'")
         return await self.gateway().decide(request_id, Answer(answer), reason=reason, digest=digest)
 
     def gateway(self) -> Gateway:

@@ -202,8 +202,10 @@ class Goal:
         """Go on after `pause`."""
         await self._update(UPDATE_RESUME, ControlInput(reason=reason, actor=await self._actor()))
 
-    async def cancel(self) -> None:
+    async def cancel(self, reason: str = "") -> None:
         """Stop the goal: what runs is killed, what was done is undone where it can be.
+
+        Who cancels, as they say, goes on record together with the reason.
 
         Raises:
             Conflict: it has ended already.
@@ -212,7 +214,7 @@ class Goal:
             handle = await self._handle()
             if (await handle.describe()).status is not WorkflowExecutionStatus.RUNNING:
                 raise Conflict(f"goal '{self.id}' has ended already, so there is nothing to cancel")
-            await handle.cancel()
+            await handle.cancel(reason=f"{await self._actor()}: {reason}".rstrip(": "))
 
     async def cancel_task(self, task_id: str, reason: str = "") -> None:
         """Stop one task; whatever needs it is skipped."""

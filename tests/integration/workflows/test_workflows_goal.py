@@ -185,9 +185,11 @@ async def test_a_cancelled_goal_stops_its_tasks_and_undoes_its_effects(engine: E
         )
     )
     await engine.fake.started.wait()
-    await handle.cancel()
+    await handle.cancel(reason="olive: wrong branch")
     result = await engine.result(handle)
     assert result.state is GoalState.ROLLED_BACK
+    ended = list(engine.parts.audit.entries(goal_id=handle.id))[-1].event
+    assert ended.detail["cancelled_by"] == "claimed:olive: wrong branch"
     assert engine.fake.cancelled == ["b"]
     assert engine.fake.done[-1] == ("a", "fake.undo", 1)
 
