@@ -29,12 +29,12 @@ from goalkeeper.contracts.goal import (
 )
 from goalkeeper.domain.approval import Requester
 from goalkeeper.domain.audit import AuditEvent, AuditKind
-from goalkeeper.domain.base import Json
 from goalkeeper.domain.goal import Failure, GoalResult
 from goalkeeper.domain.plan import GoalState, TaskState
 from workflows import calls
 from workflows.approvals import Approvals
 from workflows.compensation import undo_all
+from workflows.outcome import ended, first_failure, outcome
 from workflows.scheduler import Scheduler
 from workflows.state import GoalRecord
 from workflows.tasks import CANCELLED, TaskRunner
@@ -43,7 +43,6 @@ _GOAL_STATE = SearchAttributeKey.for_keyword("GoalState")
 _GOAL_CONTRACT = SearchAttributeKey.for_keyword("GoalContract")
 _GOAL_ENVIRONMENT = SearchAttributeKey.for_keyword("GoalEnvironment")
 _GOAL_REQUESTER = SearchAttributeKey.for_keyword("GoalRequester")
-_DENIALS = frozenset({"ApprovalDenied", "ApprovalExpired"})
 _EXAMPLE = (
     'Write for example {"contract": "read-file", '
     '"inputs": {"repository": "https://…", "path": "README.md"}}'
@@ -158,15 +157,15 @@ class GoalWorkflow:
         assert self._approvals is not None
         self._approvals.withdraw()
         await self._cancel_all(scheduler)
-        self._failure = _first_failure(record)
-        state = _outcome(record, cancelled=self._cancelled, failure=self._failure)
+        self._failure = first_failure(record)
+        state = outcome(record, cancelled=self._cancelled, failure=self._failure)
         if state is not GoalState.SUCCEEDED:
             state = await self._undo(record, state)
         never = TaskState.CANCELLED if self._cancelled else TaskState.SKIPPED
         for task in record.in_state(TaskState.PENDING, TaskState.AWAITING_APPROVAL):
             record.set(task.id, never)
         await self._tidy(record)
-        await calls.record(_ended(record, state, self._failure, cancelled=self._cancelled))
+        await calls.record(ended(record, state, self._failure, cancelled=self._cancelled))
         self._show(state)
         record.version += 1
         await workflow.wait_condition(workflow.all_handlers_finished)
@@ -406,46 +405,6 @@ class GoalWorkflow:
     def approvals(self) -> list[OpenRequest]:
         """The requests of this goal, open and closed."""
         return [a.view() for a in self._record.asked.values()] if self._record else []
-
-
-def _first_failure(record: GoalRecord) -> Failure | None:
-    for task in record.in_state(TaskState.UNKNOWN, TaskState.FAILED, TaskState.CANCELLED):
-        if task.failure is not None:
-            return Failure(
-                code=task.failure.code, message=f"task '{task.id}': {task.failure.message}"[:2000]
-            )
-    return None
-
-
-def _outcome(record: GoalRecord, *, cancelled: bool, failure: Failure | None) -> GoalState:
-    if cancelled:
-        return GoalState.CANCELLED
-    if failure is not None and failure.code in _DENIALS:
-        return GoalState.DENIED
-    if record.count(TaskState.FAILED, TaskState.UNKNOWN):
-        return GoalState.FAILED
-    if record.count(TaskState.SUCCEEDED) == len(record.tasks):
-        return GoalState.SUCCEEDED
-    return GoalState.CANCELLED
-
-
-def _ended(
-    record: GoalRecord, state: GoalState, failure: Failure | None, *, cancelled: bool
-) -> AuditEvent:
-    detail: dict[str, Json] = {"state": state.value, "plan_digest": record.plan_digest}
-    if failure is not None:
-        detail["failure"] = failure.model_dump(mode="json")
-    if cancelled:
-        # Who it was is what the canceller said: Temporal's cancellation proves nobody.
-        detail["cancelled_by"] = "claimed:" + (workflow.cancellation_reason() or "unknown")[:500]
-    return AuditEvent(
-        id=f"{workflow.info().first_execution_run_id}/ended",
-        time=workflow.now(),
-        kind=AuditKind.GOAL_ENDED,
-        actor="workflow",
-        goal_id=workflow.info().workflow_id,
-        detail=detail,
-    )
 
 
 def _refused(error: FailureError) -> ApplicationError:
