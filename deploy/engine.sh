@@ -22,9 +22,7 @@ answers() {
         return 1
     elif command -v curl >/dev/null 2>&1; then
         [ "$(curl -sS -m 10 --unix-socket "$socket" http://engine/_ping 2>/dev/null)" = OK ]
-    elif command -v docker >/dev/null 2>&1; then
-        timeout 10 docker -H "$host" version --format '{{.Server.Version}}' >/dev/null 2>&1
-    else
+    elif command -v python3 >/dev/null 2>&1; then
         python3 - "$socket" <<'PYTHON' >/dev/null 2>&1
 import socket, sys
 s = socket.socket(socket.AF_UNIX)
@@ -33,6 +31,8 @@ s.connect(sys.argv[1])
 s.sendall(b"GET /_ping HTTP/1.0\r\n\r\n")
 sys.exit(b" 200 " not in s.recv(100))
 PYTHON
+    else
+        timeout 10 docker -H "$host" version --format '{{.Server.Version}}' >/dev/null 2>&1
     fi
 }
 

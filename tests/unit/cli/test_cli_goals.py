@@ -97,7 +97,7 @@ def test_list_prints_one_goal_a_line(cli: Cli, client: FakeClient) -> None:
     [
         (("pause", "g", "--reason", "lunch"), ("pause", "g", "lunch")),
         (("resume", "g"), ("resume", "g", "")),
-        (("cancel", "g"), ("cancel", "g")),
+        (("cancel", "g", "-r", "wrong"), ("cancel", "g", "wrong")),
         (("cancel", "g", "--task", "t", "-r", "stuck"), ("cancel_task", "g", "t", "stuck")),
         (("retry", "g", "t"), ("retry_task", "g", "t", "")),
     ],
