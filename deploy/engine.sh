@@ -50,6 +50,20 @@ install_engine() {
         fail "apt-get could not install docker.io: $(tail -n 3 "$log")"
 }
 
+# A daemon that was killed leaves its pid behind, and one that starts refuses while any process has
+# that number, whatever it is.
+forget_dead_daemon() {
+    pidfile=/var/run/docker.pid
+    [ -f "$pidfile" ] || return 0
+    name=$(cat "/proc/$(cat "$pidfile")/comm" 2>/dev/null) || name=
+    state=$(sed -n 's/^State:[[:space:]]*//p' "/proc/$(cat "$pidfile")/status" 2>/dev/null) || state=
+    case "$name $state" in
+    "dockerd Z"*) rm -f "$pidfile" ;;
+    "dockerd "*) ;;
+    *) rm -f "$pidfile" ;;
+    esac
+}
+
 start_engine() {
     if [ -d /run/systemd/system ]; then
         systemctl start docker >>"$log" 2>&1 || true
@@ -89,5 +103,8 @@ if answers; then exit 0; fi
 command -v dockerd >/dev/null 2>&1 || install_engine
 # Installing the package may have started the service already.
 daemon=
-if ! answers; then start_engine; fi
+if ! answers; then
+    forget_dead_daemon
+    start_engine
+fi
 wait_for_engine
