@@ -53,6 +53,17 @@ _LONGEST_LEASE = timedelta(hours=1)
 _REMEMBERED = 512
 
 
+_WORKFLOWS_OWN = frozenset(
+    {
+        AuditKind.APPROVAL_REQUESTED,
+        AuditKind.APPROVAL_REFUSED,
+        AuditKind.APPROVAL_EXPIRED,
+        AuditKind.CONTROL,
+        AuditKind.GOAL_ENDED,
+    }
+)
+
+
 class GoalActivities:
     """Everything that a goal's workflow may have done."""
 
@@ -102,8 +113,26 @@ class GoalActivities:
 
     @activity.defn(name=names.RECORD)
     async def record(self, given: RecordInput) -> None:
-        """Append what the workflow decided."""
+        """Append what the workflow decided.
+
+        Raises:
+            GrantMismatch: an entry that is not this workflow's to write.
+        """
+        for event in given.events:
+            await self._check_event(event)
         await self._parts.audit.append(*given.events)
+
+    async def _check_event(self, event: AuditEvent) -> None:
+        """A workflow writes in its own name, of its own goal and run, and only what it decides.
+
+        Otherwise whoever may start a workflow could forge the gateway's entries, or take the id
+        of an entry that is still to come.
+        """
+        if event.kind not in _WORKFLOWS_OWN:
+            raise GrantMismatch(f"a workflow does not write '{event.kind.value}' entries")
+        if event.actor != "workflow" and not event.actor.startswith("claimed:"):
+            raise GrantMismatch(f"a workflow does not write as actor '{event.actor}'")
+        await self._check_origin(event.goal_id, event.id.partition("/")[0])
 
     @activity.defn(name=names.EXECUTE)
     async def execute(self, given: ExecuteInput) -> ExecuteResult:
@@ -113,7 +142,7 @@ class GoalActivities:
         with task_context(workflow_id=action.goal_id, task_id=action.task_id):
             work = self._work(action, given.asker, operation)
             try:
-                await self._check_workflow(action, given.asker)
+                await self._check_origin(action.goal_id, given.asker.run)
                 first = await self._governor.allow(action, given.asker, given.grant, work.call.key)
             except PermanentError as error:
                 await self._refused(action, error)
@@ -157,7 +186,7 @@ class GoalActivities:
             GrantMismatch: this workflow did not do it, or did something else.
             PolicyDenied: policy refuses the operation that undoes it.
         """
-        await self._check_workflow(forward, given.asker)
+        await self._check_origin(forward.goal_id, given.asker.run)
         effect = await self._parts.ledger.effect(_key(forward, given.asker))
         if effect is None or effect.compensation is None or effect.state == "undone":
             return None
@@ -180,7 +209,12 @@ class GoalActivities:
 
     @activity.defn(name=names.CLEAN_UP)
     async def clean_up(self, given: CleanUpInput) -> None:
-        """Revoke leases and remove containers that lost attempts left."""
+        """Revoke leases and remove containers that lost attempts left.
+
+        Raises:
+            GrantMismatch: another workflow asks.
+        """
+        _check_goal(given.goal_id)
         for lease in await self._parts.ledger.open_leases(goal_id=given.goal_id):
             await revoke_lease(
                 self._parts, lease.accessor, goal_id=lease.goal_id, task_id=lease.task_id
@@ -218,21 +252,15 @@ class GoalActivities:
             ttl=min(max(timeout, _SHORTEST_LEASE), _LONGEST_LEASE),
         )
 
-    async def _check_workflow(self, action: Action, asker: Asker) -> None:
-        """An action runs for the goal that it names, in the chain of runs that it names.
+    async def _check_origin(self, goal_id: str, run: str) -> None:
+        """What a workflow asks for is of the goal that it is, in the chain of runs that it is in.
 
         Raises:
             GrantMismatch: another workflow asks, which could reuse what this goal was granted.
         """
-        info = activity.info()
-        if info.workflow_id != action.goal_id:
-            raise GrantMismatch(
-                f"the action belongs to goal '{action.goal_id}', not to this workflow"
-            )
-        if asker.run != info.workflow_run_id and asker.run != await self._first_run(_origin()):
-            raise GrantMismatch(
-                f"the action is said to belong to another run of goal '{action.goal_id}'"
-            )
+        _check_goal(goal_id)
+        if run != _origin() and run != await self._first_run(_origin()):
+            raise GrantMismatch(f"it is said to belong to another run of goal '{goal_id}'")
 
     async def _first_run(self, run: str) -> str:
         """The first run of a chain that continued as new, as Temporal itself has it."""
@@ -283,6 +311,11 @@ def _attempt(action: Action, undo: bool = False) -> str:
 
 def _key(action: Action, asker: Asker) -> str:
     return work_key(action.goal_id, asker.run, action.task_id, action.generation)
+
+
+def _check_goal(goal_id: str) -> None:
+    if activity.info().workflow_id != goal_id:
+        raise GrantMismatch(f"it belongs to goal '{goal_id}', not to this workflow")
 
 
 def _origin() -> str:

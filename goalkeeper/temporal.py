@@ -17,8 +17,7 @@ from temporalio.contrib.pydantic import PydanticPayloadConverter, pydantic_data_
 from temporalio.converter import CompositePayloadConverter, StorageDriverStoreContext
 from temporalio.exceptions import ApplicationError, CancelledError
 from temporalio.plugin import SimplePlugin
-from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.service import RPCError
 from temporalio.worker import (
     ActivityInboundInterceptor,
     ExecuteActivityInput,
@@ -159,22 +158,7 @@ def plugin(interceptors: Sequence[Any] = ()) -> SimplePlugin:
     )
 
 
-def metrics_runtime(bind_address: str) -> Runtime:
-    """A Temporal runtime that serves the SDK's own metrics for Prometheus."""
-    hours = [50.0, 250.0, 1000.0, 5000.0, 30_000.0, 60_000.0, 600_000.0, 3_600_000.0, 14_400_000.0]
-    return Runtime(
-        telemetry=TelemetryConfig(
-            metrics=PrometheusConfig(
-                bind_address=bind_address,
-                histogram_bucket_overrides={"activity_execution_latency": hours},
-            )
-        )
-    )
-
-
-async def connect(
-    settings: Settings, *, interceptors: Sequence[Any] = (), runtime: Runtime | None = None
-) -> Client:
+async def connect(settings: Settings, *, interceptors: Sequence[Any] = ()) -> Client:
     """Connect to the installation's Temporal.
 
     Raises:
@@ -186,7 +170,6 @@ async def connect(
                 settings.temporal_address,
                 namespace=settings.temporal_namespace,
                 plugins=[plugin(interceptors)],
-                runtime=runtime,
             )
     except (RuntimeError, RPCError, TimeoutError):
         raise unreachable(settings) from None
@@ -214,8 +197,3 @@ def unreachable(settings: Settings) -> ServiceUnavailable:
         f"Temporal does not answer at {settings.temporal_address}. "
         "Start the embedded stack with `goalkeeper up`, or set GOALKEEPER_TEMPORAL_ADDRESS."
     )
-
-
-def is_not_found(error: RPCError) -> bool:
-    """Whether Temporal says that there is no such workflow."""
-    return error.status is RPCStatusCode.NOT_FOUND

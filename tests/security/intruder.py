@@ -17,7 +17,13 @@ from temporalio.exceptions import ActivityError, ApplicationError
 from temporalio.worker import Worker
 
 from goalkeeper.contracts import activities as names
-from goalkeeper.contracts.activities import Asker, CompensateInput, ExecuteInput
+from goalkeeper.contracts.activities import (
+    Asker,
+    CleanUpInput,
+    CompensateInput,
+    ExecuteInput,
+    RecordInput,
+)
 from goalkeeper.domain.approval import (
     DECISION_TYPE,
     SUBMISSION_TYPE,
@@ -29,6 +35,7 @@ from goalkeeper.domain.approval import (
     Requester,
     Submission,
 )
+from goalkeeper.domain.audit import AuditEvent
 from goalkeeper.domain.dsse import Envelope, seal
 from goalkeeper.domain.policy import Requirement
 from tests.support.engine import Engine
@@ -45,7 +52,7 @@ class IntruderWorkflow:
     async def run(self, order: dict[str, Any]) -> Any:
         """Ask our worker for exactly this."""
         argument = dict(order["argument"])
-        if argument["asker"]["run"] == "own":
+        if argument.get("asker", {}).get("run") == "own":
             argument["asker"] = {**argument["asker"], "run": workflow.info().run_id}
         return await workflow.execute_activity(
             order["activity"],
@@ -81,6 +88,14 @@ class Intruder:
         """Have ``connector.compensate`` done."""
         given = CompensateInput(action=case.action, asker=case.asker)
         return await self._order(names.COMPENSATE, given, case.action.goal_id)
+
+    async def record(self, event: AuditEvent, *, workflow_id: str) -> Any:
+        """Have ``audit.record`` append an entry."""
+        return await self._order(names.RECORD, RecordInput(events=(event,)), workflow_id)
+
+    async def clean_up(self, goal_id: str, *, workflow_id: str) -> Any:
+        """Have ``goal.clean_up`` done for a goal."""
+        return await self._order(names.CLEAN_UP, CleanUpInput(goal_id=goal_id), workflow_id)
 
     async def _order(self, activity: str, given: Any, workflow_id: str) -> Any:
         order = {
