@@ -9,10 +9,21 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from goalkeeper.contracts.goal import DecisionSignal, GoalInput, Progress
+from goalkeeper.contracts.goal import (
+    CancelInput,
+    ControlInput,
+    DecisionSignal,
+    EventSignal,
+    GoalInput,
+    Progress,
+    Summary,
+    TaskChangeInput,
+    TaskControlInput,
+)
 from goalkeeper.domain.approval import Action, ApprovalRequest, Decision, Grant, Submission
 from goalkeeper.domain.audit import AuditEvent, Checkpoint
-from goalkeeper.domain.contract import GATE, Contract
+from goalkeeper.domain.builtin import CHILD_GOAL, WAITS
+from goalkeeper.domain.contract import CHILD, GATE, WAIT, Contract
 from goalkeeper.domain.credential import CredentialRef
 from goalkeeper.domain.dsse import Envelope
 from goalkeeper.domain.evidence import Evidence
@@ -27,11 +38,14 @@ PUBLIC: Mapping[str, type[BaseModel]] = {
     "action": Action,
     "approval-request": ApprovalRequest,
     "audit-event": AuditEvent,
+    "cancel-input": CancelInput,
     "checkpoint": Checkpoint,
+    "control-input": ControlInput,
     "credential-ref": CredentialRef,
     "decision": Decision,
     "decision-signal": DecisionSignal,
     "envelope": Envelope,
+    "event-signal": EventSignal,
     "evidence": Evidence,
     "failure": Failure,
     "goal-input": GoalInput,
@@ -42,6 +56,9 @@ PUBLIC: Mapping[str, type[BaseModel]] = {
     "progress": Progress,
     "requirement": Requirement,
     "submission": Submission,
+    "summary": Summary,
+    "task-change-input": TaskChangeInput,
+    "task-control-input": TaskControlInput,
     "task-status": TaskStatus,
     "verdict": Verdict,
 }
@@ -50,7 +67,7 @@ PUBLIC: Mapping[str, type[BaseModel]] = {
 _EXPRESSION = {
     "type": "string",
     "pattern": r"\$\{\{",
-    "description": "${{ JMESPath over inputs and tasks }}",
+    "description": "${{ JMESPath over inputs, tasks, states, each and goal }}",
 }
 
 
@@ -78,16 +95,35 @@ def contract_schema(operations: Mapping[str, Operation]) -> dict[str, Any]:
     task = definitions["TaskSpec"]
     names = sorted(operations)
     task["properties"]["uses"] |= {
-        "enum": [*names, GATE],
+        "enum": [*names, GATE, CHILD, WAIT],
         "markdownEnumDescriptions": [
             *(operations[n].summary for n in names),
             "Ask people; what it covers waits for their answer.",
+            CHILD_GOAL.summary,
+            "Wait for a length of time, until a point in time, or for an event.",
         ],
     }
-    inputs, shared = _operation_inputs(operations)
+    task["properties"]["lock"]["anyOf"].append({"type": "string"})
+    task["properties"]["when"]["anyOf"] = [_EXPRESSION, {"type": "boolean"}]
+    inputs, shared = _operation_inputs({**operations, **WAITS, CHILD: CHILD_GOAL})
     definitions |= shared
-    task["allOf"] = [_rule(operations[n], inputs[n]) for n in names]
-    return schema
+    task["allOf"] = [
+        *(_rule(operations[n], inputs[n]) for n in names),
+        _rule(CHILD_GOAL, inputs[CHILD]),
+        _rule(WAITS["for"], {"anyOf": [inputs[word] for word in WAITS]}),
+    ]
+    described: dict[str, Any] = _with_seconds(schema)
+    return described
+
+
+def _with_seconds(schema: Any) -> Any:
+    """The schema with each duration as it may be written: ISO 8601, or a number of seconds."""
+    if isinstance(schema, list):
+        return [_with_seconds(s) for s in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {k: _with_seconds(v) for k, v in schema.items()}
+    return found | {"type": ["string", "number"]} if found.get("format") == "duration" else found
 
 
 def _schema(model: type[BaseModel]) -> dict[str, Any]:

@@ -1,11 +1,12 @@
 """The activities as the workflow sees them: their names, one model in, one model out."""
 
-from goalkeeper.contracts.goal import GoalInput
+from goalkeeper.contracts.goal import ClaimId, GoalInput
 from goalkeeper.domain.approval import Action, Grant, Requester
 from goalkeeper.domain.audit import AuditEvent
-from goalkeeper.domain.base import Digest, GoalId, Instant, Json, Model
+from goalkeeper.domain.base import Digest, GoalId, Instant, Json, Model, Name
 from goalkeeper.domain.dsse import Envelope
 from goalkeeper.domain.evidence import Evidence
+from goalkeeper.domain.plan import PlanTask
 from goalkeeper.domain.policy import Verdict
 
 PLAN = "goal.plan"
@@ -18,6 +19,16 @@ RECORD = "audit.record"
 """`RecordInput`: append what the workflow itself decided."""
 EXECUTE = "connector.execute"
 """`ExecuteInput` → `ExecuteResult`: one governed attempt at one operation."""
+REPLAN = "goal.replan"
+"""`ReplanInput` → `ChangedTask`: a task with other inputs, validated, pinned and judged."""
+RESOLVE = "connector.resolve"
+"""`ResolveInput` → `ExecuteResult`: write down what people say became of a lost attempt."""
+CHILD_RESULT = "goal.child_result"
+"""`HolderInput` → `GoalResult`: wait for a child goal that an earlier run has started."""
+LOCK = "lock.request"
+"""`LockRequest`: start the lock's workflow where needed, and queue up."""
+HOLDS = "lock.holds"
+"""`HolderInput` → `HolderResult`: whether a goal still runs, asked by a lock's workflow."""
 COMPENSATE = "connector.compensate"
 """`CompensateInput` → `ExecuteResult`: undo one task by what the ledger says it did."""
 CLEAN_UP = "goal.clean_up"
@@ -36,6 +47,7 @@ class Asker(Model):
 
     requester: Requester
     attestation: Envelope | None = None
+    """None: the one that the goal was planned with, which the ledger has."""
     contract: str
     run: str
     """The first run id of the goal's workflow."""
@@ -98,3 +110,47 @@ class CleanUpInput(Model):
     """Whose leases and leftovers to clear away."""
 
     goal_id: GoalId
+
+
+class ReplanInput(Model):
+    """A task to change."""
+
+    asker: Asker
+    goal_id: GoalId
+    environment: Name
+    task: PlanTask
+    inputs: dict[str, Json]
+    """Input → new value."""
+
+
+class ResolveInput(Model):
+    """A lost attempt, and what people say."""
+
+    action: Action
+    asker: Asker
+    grant: Grant
+    """Of a request whose question is the outcome."""
+
+
+class LockRequest(Model):
+    """A goal wants a lock."""
+
+    name: Name
+    goal_id: GoalId
+    """Who is told when it is granted."""
+    owner: GoalId
+    """The goal at the top: a child goal shares its parent's locks."""
+    claim: ClaimId = ""
+    """Repeating the request with the same claim changes nothing."""
+
+
+class HolderInput(Model):
+    """A goal to look for."""
+
+    goal_id: GoalId
+
+
+class HolderResult(Model):
+    """Whether it is still going."""
+
+    running: bool

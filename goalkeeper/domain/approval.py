@@ -4,7 +4,7 @@ The workflow verifies before it goes on, the activity verifies again before it r
 `verify_decision` and `verify_grant`; neither has rules of its own.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated
@@ -20,11 +20,12 @@ from goalkeeper.domain.base import (
     Name,
     OperationName,
     Reason,
-    TaskId,
+    TaskRef,
     digest_of,
 )
 from goalkeeper.domain.dsse import Envelope, PublicKeys, open_envelope
 from goalkeeper.domain.errors import GrantMismatch
+from goalkeeper.domain.evidence import Evidence
 from goalkeeper.domain.operation import Risk
 from goalkeeper.domain.policy import Requirement
 
@@ -57,10 +58,11 @@ class Action(Model):
     """Exactly what will run. Its digest is what an approval is bound to."""
 
     goal_id: GoalId
-    task_id: TaskId
+    task_id: TaskRef
     generation: Annotated[int, Field(ge=0)] = 0
     """How often the task was retried by a person: each retry is a new action."""
     plan_digest: Digest
+    """Of the plan as it was made; what has been changed since shows in the inputs."""
     operation: OperationName
     inputs: dict[str, Json]
     environment: Name
@@ -69,6 +71,8 @@ class Action(Model):
     egress: tuple[str, ...] = ()
     """``host:port`` that the sandbox may reach; nothing else."""
     compensation: OperationName | None = None
+    undoes: str | None = None
+    """The ledger's key of what this undoes, in a rollback."""
     policy_version: Digest
 
     @property
@@ -77,13 +81,34 @@ class Action(Model):
         return digest_of(self)
 
 
+class Question(StrEnum):
+    """What people are asked."""
+
+    RUN = "run"
+    """May this run? Approve or deny."""
+    OUTCOME = "outcome"
+    """An attempt was lost: did it happen? `Answer.HAPPENED` or `Answer.DID_NOT_HAPPEN`."""
+
+
+class Change(Model):
+    """One value that differs from what was asked before."""
+
+    task_id: TaskRef
+    place: str
+    """JSON Pointer into the action, for example ``/inputs/replicas``."""
+    before: Json = None
+    after: Json = None
+
+
 class ApprovalRequest(Model):
     """What people are asked: one or more actions that stand or fall together."""
 
     id: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,255}$")]
-    """``GOAL/TASK.GENERATION``."""
+    """``GOAL/TASK.GENERATION``, with ``-REVISION`` when it was asked anew and ``-outcome`` when the
+    question is what happened."""
+    question: Question = Question.RUN
     goal_id: GoalId
-    task_id: TaskId
+    task_id: TaskRef
     contract: Name
     environment: Name
     requester: Requester
@@ -91,8 +116,14 @@ class ApprovalRequest(Model):
     requirement: Requirement
     reasons: tuple[str, ...] = ()
     """Why policy asks."""
-    shown: dict[TaskId, Json] = {}
+    shown: dict[TaskRef, Json] = {}
     """Outputs of earlier tasks that the approver should see, for example a preview."""
+    evidence: tuple[Evidence, ...] = ()
+    """Of an outcome question: what the lost attempt left behind."""
+    replaces: str = ""
+    """The id of the request that this one takes the place of."""
+    changes: tuple[Change, ...] = ()
+    """What is different from that one."""
     created_at: Instant
     expires_at: Instant
 
@@ -103,10 +134,18 @@ class ApprovalRequest(Model):
 
 
 class Answer(StrEnum):
-    """The two answers."""
+    """The two answers to each question."""
 
     APPROVE = "approve"
     DENY = "deny"
+    HAPPENED = "happened"
+    DID_NOT_HAPPEN = "did_not_happen"
+
+
+ANSWERS: Mapping[Question, tuple[Answer, Answer]] = {
+    Question.RUN: (Answer.APPROVE, Answer.DENY),
+    Question.OUTCOME: (Answer.HAPPENED, Answer.DID_NOT_HAPPEN),
+}
 
 
 class Decision(Model):
@@ -142,7 +181,7 @@ def verify_decision(envelope: Envelope, request: ApprovalRequest, keys: PublicKe
     """The decision inside, once it may count for this request.
 
     Raises:
-        GrantMismatch: not signed by the gateway, for another request or another digest, made
+        GrantMismatch: not signed by the gateway, for another request, question or digest, made
             after the request expired, by the requester, by somebody outside the groups, or
             without the reason that policy wants.
     """
@@ -155,11 +194,16 @@ def verify_decision(envelope: Envelope, request: ApprovalRequest, keys: PublicKe
         raise GrantMismatch(
             "the decision is for another version of this request: what would run has changed since"
         )
+    if decision.answer not in ANSWERS[request.question]:
+        raise GrantMismatch(
+            f"'{decision.answer}' is no answer to '{request.id}'; it is "
+            + " or ".join(f"'{a}'" for a in ANSWERS[request.question])
+        )
     why = objection(decision.person, decision.groups, decision.decided_at, request)
     if why is not None:
         raise GrantMismatch(why)
     if not decision.reason and (
-        request.requirement.reason_required or decision.answer is Answer.DENY
+        request.requirement.reason_required or decision.answer is not Answer.APPROVE
     ):
         raise GrantMismatch("the decision gives no reason, and one is required")
     return decision
@@ -197,6 +241,8 @@ def verify_grant(grant: Grant, action: Action, keys: PublicKeys) -> tuple[Decisi
             of them is a denial, or there are too few distinct people.
     """
     request = grant.request
+    if request.question is not Question.RUN:
+        raise GrantMismatch(f"'{request.id}' asked what happened, and lets nothing run")
     if action.digest not in {a.digest for a in request.actions}:
         raise GrantMismatch(
             f"what task '{action.task_id}' would run is not what was approved in '{request.id}': "
@@ -212,3 +258,20 @@ def verify_grant(grant: Grant, action: Action, keys: PublicKeys) -> tuple[Decisi
             f"needs {needed_approvals(request)}"
         )
     return decisions
+
+
+def verify_outcome(grant: Grant, action: Action, keys: PublicKeys) -> Answer:
+    """What people say became of a lost attempt at an action, once enough of them agree.
+
+    Raises:
+        GrantMismatch: it is about another action, a decision does not count, they contradict one
+            another, or there are too few distinct people.
+    """
+    request = grant.request
+    if request.question is not Question.OUTCOME or action not in request.actions:
+        raise GrantMismatch(f"'{request.id}' does not say what became of '{action.task_id}'")
+    decisions = [verify_decision(e, request, keys) for e in grant.decisions]
+    answers = {d.answer for d in decisions}
+    if len(answers) != 1 or len({d.person for d in decisions}) < needed_approvals(request):
+        raise GrantMismatch(f"'{request.id}' has no answer that enough people agree on")
+    return answers.pop()

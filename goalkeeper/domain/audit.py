@@ -26,10 +26,18 @@ class AuditKind(StrEnum):
     TASK_INTENT = "task.intent"
     TASK_OUTCOME = "task.outcome"
     TASK_REFUSED = "task.refused"
+    TASK_RESOLVED = "task.resolved"
+    """What people say became of a lost attempt."""
+    TASK_CHANGED = "task.changed"
+    """A person changed a pending task's inputs."""
+    LOCK_GRANTED = "lock.granted"
+    LOCK_RELEASED = "lock.released"
+    LOCK_BROKEN = "lock.broken"
+    """Taken from its holder by a person."""
     CREDENTIAL_LEASED = "credential.leased"
     CREDENTIAL_REVOKED = "credential.revoked"
     CONTROL = "goal.control"
-    """Pause, resume, cancel or retry by a person."""
+    """Pause, resume, cancel, retry, skip or change by a person."""
 
 
 class AuditEvent(Model):

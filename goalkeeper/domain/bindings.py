@@ -18,19 +18,19 @@ def pointer(path: Path) -> str:
     return "".join("/" + str(p).replace("~", "~0").replace("/", "~1") for p in path)
 
 
-def resolve(task: PlanTask, outputs: Mapping[str, Json]) -> dict[str, Json]:
+def resolve(task: PlanTask, scope: Mapping[str, Any]) -> dict[str, Json]:
     """The inputs that a task runs with, once everything it refers to has run.
 
     Args:
         task: from the plan; left as it is.
-        outputs: task id → outputs. Parts of them stand in the answer uncopied.
+        scope: what expressions see, as `PlanTask.bindings` says. Parts of it stand in the answer
+            uncopied.
 
     Raises:
         InvalidGoal: an expression has no value, or null where the operation needs one.
     """
     if not task.bindings:
         return task.inputs
-    scope = {"tasks": outputs}
     values: dict[str, Json] = {}
     for place, expression in task.bindings.items():
         try:

@@ -4,52 +4,41 @@ It is pure: it opens no file, asks no policy and runs nothing. What it accepts, 
 carry out: every reference has a source that runs before, every operation takes its inputs.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 
 from pydantic import TypeAdapter, ValidationError
 
 from goalkeeper.domain.base import Json, Name, digest_of
-from goalkeeper.domain.bindings import resolve
-from goalkeeper.domain.contract import GATE, Contract, TaskSpec
+from goalkeeper.domain.bindings import pointer, replaced, resolve
+from goalkeeper.domain.contract import CHILD, WAIT, Contract, LockSpec
+from goalkeeper.domain.drafts import Draft, Operations, read_tasks
 from goalkeeper.domain.errors import InvalidContract, InvalidGoal
-from goalkeeper.domain.expressions import Template
-from goalkeeper.domain.graph import ancestors, find_circle, topological_order
+from goalkeeper.domain.expressions import Template, literal
 from goalkeeper.domain.inputs import check_inputs
+from goalkeeper.domain.links import Links
 from goalkeeper.domain.operation import Operation
-from goalkeeper.domain.plan import APPROVAL, Plan, PlanTask
-from goalkeeper.domain.problems import Places, Problems, did_you_mean
-from goalkeeper.domain.shapes import Path
-from goalkeeper.domain.taskinputs import (
-    bind,
-    check_reference,
-    check_type,
-    check_use,
-    find_templates,
-    objections,
+from goalkeeper.domain.plan import (
+    APPROVAL,
+    GOAL,
+    MOST_ITEMS,
+    ForEach,
+    LockUse,
+    OnFailure,
+    Plan,
+    PlanTask,
 )
+from goalkeeper.domain.plan import WAIT as PLAN_WAIT
+from goalkeeper.domain.problems import Places, Problems
+from goalkeeper.domain.shapes import Path
+from goalkeeper.domain.taskinputs import BoundInputs, bind, find_templates, objections
 
 __all__ = ["compile_contract", "resolve"]
 
-Operations = Mapping[str, Operation]
+_MOST_TASKS = 20_000
 _NAME: TypeAdapter[str] = TypeAdapter(Name)
-_BLANK = TaskSpec(id="blank", uses=GATE)
-
-
-@dataclass
-class _Draft:
-    """A task on its way into the plan."""
-
-    position: int
-    spec: TaskSpec
-    operation: Operation | None
-    """None for a gate."""
-    templates: dict[Path, Template]
-    needs: set[int] = field(default_factory=set)
-
-    def at(self, *path: str | int) -> Path:
-        """A path of the contract."""
-        return ("tasks", self.position, *path)
+_BUILT_IN = {WAIT: PLAN_WAIT, CHILD: GOAL}
+_DURATION = {"for": "duration"}
+"""What a wait calls `for`, the plan calls `duration`."""
 
 
 def compile_contract(
@@ -72,28 +61,20 @@ def compile_contract(
         InvalidGoal: the inputs are wrong.
     """
     problems = Problems(lambda path: _label(contract, path), located)
-    index = _index(contract, problems)
-    drafts = [_draft(i, spec, operations, problems) for i, spec in enumerate(contract.tasks)]
-    environment = _environment_template(contract, problems)
-    for draft in drafts:
-        if problems.full:
-            break
-        _link(draft, drafts, index, contract, problems)
-    _link_gates(drafts, index, problems)
-    problems.raise_if_any(InvalidContract)
-
-    needs = [sorted(d.needs) for d in drafts]
-    order = topological_order(needs)
-    if len(order) < len(drafts):
-        _tell_circle(find_circle(needs, order), drafts, problems)
-    else:
-        _check_gates(drafts, index, needs, order, problems)
+    if len(contract.tasks) + len(contract.finally_) > _MOST_TASKS:
+        problems.add(("finally",), f"a plan has at most {_MOST_TASKS} tasks, these included")
+    drafts = read_tasks(contract, operations, problems)
+    environment = find_templates(contract.environment, ("environment",), problems).get(())
+    links = Links(contract, drafts, problems)
+    links.check_inputs_alone(environment, ("environment",), "the environment")
+    order = links.order()
     problems.raise_if_any(InvalidContract)
 
     values = check_inputs(contract.name, contract.inputs, inputs)
     goal = Problems(lambda path: _label(contract, path))
-    tasks = [_task(drafts[i], drafts, values, problems, goal) for i in order]
-    named = _environment(contract, environment, values, problems, goal)
+    making = _Making(contract, drafts, values, problems, goal)
+    tasks = [making.task(drafts[i]) for i in order]
+    named = making.name(contract.environment, environment, ("environment",), "an environment")
     problems.raise_if_any(InvalidContract)
     goal.raise_if_any(InvalidGoal)
     return Plan(
@@ -107,215 +88,178 @@ def compile_contract(
 
 def _label(contract: Contract, path: Path) -> str:
     """A place in words, for contracts that come without a text."""
-    if path[:1] == ("tasks",) and len(path) > 1 and isinstance(path[1], int):
+    sections = {"tasks": contract.tasks, "finally": contract.finally_}
+    if path and path[0] in sections and len(path) > 1 and isinstance(path[1], int):
         rest = ".".join(map(str, path[2:]))
-        where = f"task '{contract.tasks[path[1]].id}'" + (f", {rest}" if rest else "")
+        task = sections[str(path[0])][path[1]].id
+        where = f"task '{task}'" + (f", {rest}" if rest else "")
     else:
         where = ".".join(map(str, path)) or "the contract"
     return f"contract '{contract.name}', {where}"
 
 
-def _index(contract: Contract, problems: Problems) -> dict[str, int]:
-    index: dict[str, int] = {}
-    for i, spec in enumerate(contract.tasks):
-        if index.setdefault(spec.id, i) != i:
-            problems.add(("tasks", i, "id"), f"the task id '{spec.id}' is taken; choose another")
-    return index
+class _Making:
+    """Plan tasks out of drafts, for one goal's inputs.
 
+    Args:
+        contract: where the drafts come from.
+        drafts: all of them, in order.
+        values: the goal's inputs.
+        problems: takes what is wrong with the contract.
+        goal: takes what is wrong with the goal's inputs.
+    """
 
-def _draft(position: int, spec: TaskSpec, operations: Operations, problems: Problems) -> _Draft:
-    base: Path = ("tasks", position)
-    operation = operations.get(spec.uses)
-    if spec.is_gate:
-        operation = None
-        _refuse_settings(spec, ("with_", "credentials", "retry", "timeout"), base, problems)
-        if not spec.covers:
-            problems.add(base, "an approval names in `covers:` the tasks that wait for it")
-    else:
-        _refuse_settings(spec, ("covers", "show"), base, problems)
-        if operation is None and not problems.full:
-            hint = did_you_mean(spec.uses, [*operations, GATE], known_as="operations")
-            problems.add((*base, "uses"), f"there is no operation '{spec.uses}'{hint}")
-    draft = _Draft(position, spec, operation, {})
-    if operation is not None:
-        draft.templates = find_templates(spec.with_, draft.at("with"), problems)
-        check_use(operation, draft.templates, problems, draft.at("with"))
-        _check_credentials(draft, operation, problems)
-    return draft
+    def __init__(
+        self,
+        contract: Contract,
+        drafts: list[Draft],
+        values: Mapping[str, Json],
+        problems: Problems,
+        goal: Problems,
+    ) -> None:
+        self._contract = contract
+        self._drafts = drafts
+        self._values = values
+        self._problems = problems
+        self._goal = goal
+        self._locks: dict[str, tuple[LockUse, str]] = {}
 
-
-def _refuse_settings(spec: TaskSpec, names: Sequence[str], base: Path, problems: Problems) -> None:
-    what = "an approval" if spec.is_gate else "a task that is not an approval"
-    for name in names:
-        if getattr(spec, name) != getattr(_BLANK, name):
-            word = name.rstrip("_")
-            problems.add((*base, word), f"{what} takes no `{word}:`; remove it", key=True)
-
-
-def _check_credentials(draft: _Draft, operation: Operation, problems: Problems) -> None:
-    given, slots = draft.spec.credentials, operation.credentials
-    for slot in given:
-        if slot not in slots:
-            hint = did_you_mean(slot, slots, known_as="credentials of it")
-            message = f"{operation.name} takes no credential '{slot}'{hint}"
-            problems.add(draft.at("credentials", slot), message, key=True)
-    for slot in slots:
-        if slot not in given and slot not in operation.optional_credentials:
-            problems.add(
-                draft.at("credentials"),
-                f"{operation.name} needs the credential '{slot}'; add "
-                f"`credentials: {{{slot}: ROLE}}`",
-            )
-
-
-def _link(
-    draft: _Draft,
-    drafts: Sequence[_Draft],
-    index: Mapping[str, int],
-    contract: Contract,
-    problems: Problems,
-) -> None:
-    """Find what a task needs, by name and by expression."""
-    for word in ("needs", "show"):
-        for k, other in enumerate(getattr(draft.spec, word)):
-            if _known(other, index, draft.at(word, k), problems):
-                draft.needs.add(index[other])
-    for path, template in draft.templates.items():
-        at = draft.at("with", *path)
-        _check_input_names(template, contract, at, problems)
-        for reference in template.references:
-            if not _known(reference.task, index, at, problems):
-                continue
-            source = drafts[index[reference.task]]
-            draft.needs.add(source.position)
-            if source.spec.is_gate:
-                problems.add(at, f"'{reference.task}' is an approval and has no outputs")
-            elif source.operation is not None:
-                check_reference(reference, source.operation, problems, at)
-        if draft.operation is not None:
-            whole = template.whole
-            from_task = drafts[index[whole.task]] if whole and whole.task in index else None
-            source_operation = from_task.operation if from_task else None
-            check_type(template, source_operation, draft.operation, problems, at, path)
-
-
-def _known(task: str, index: Mapping[str, int], at: Path, problems: Problems) -> bool:
-    if task in index:
-        return True
-    if not problems.full:
-        problems.add(at, f"there is no task '{task}'{did_you_mean(task, index, known_as='tasks')}")
-    return False
-
-
-def _check_input_names(
-    template: Template, contract: Contract, at: Path, problems: Problems
-) -> None:
-    for name in template.inputs:
-        if name not in contract.inputs:
-            hint = did_you_mean(name, contract.inputs, known_as="inputs")
-            problems.add(at, f"the contract declares no input '{name}'{hint}")
-
-
-def _link_gates(drafts: Sequence[_Draft], index: Mapping[str, int], problems: Problems) -> None:
-    """Make what a gate covers wait for it."""
-    covered: dict[str, str] = {}
-    for gate in drafts:
-        for k, other in enumerate(gate.spec.covers):
-            at = gate.at("covers", k)
-            if not _known(other, index, at, problems):
-                continue
-            target = drafts[index[other]]
-            if target.spec.is_gate:
-                problems.add(at, f"'{other}' is an approval itself and cannot be covered")
-            elif other in covered:
-                problems.add(at, f"'{other}' is covered by '{covered[other]}' already")
-            else:
-                covered[other] = gate.spec.id
-                target.needs.add(gate.position)
-
-
-def _tell_circle(circle: Sequence[int], drafts: Sequence[_Draft], problems: Problems) -> None:
-    names = [drafts[i].spec.id for i in circle]
-    shown = names if len(names) <= 12 else [*names[:6], "…", *names[-5:]]
-    gates = [drafts[i].spec.id for i in circle if drafts[i].spec.is_gate]
-    why = f" (what '{gates[0]}' covers waits for it)" if gates else ""
-    problems.add(
-        drafts[circle[0]].at("id"),
-        f"tasks wait for each other in a circle: {' → '.join([*shown, names[0]])}{why}",
-    )
-
-
-def _check_gates(
-    drafts: Sequence[_Draft],
-    index: Mapping[str, int],
-    needs: Sequence[Sequence[int]],
-    order: Sequence[int],
-    problems: Problems,
-) -> None:
-    """What people approve must be known when they are asked."""
-    gates = [d for d in drafts if d.spec.is_gate]
-    before = ancestors(needs, order) if gates else []
-    for gate in gates:
-        for target in (drafts[index[c]] for c in gate.spec.covers):
-            for path, template in target.templates.items():
-                for reference in template.references:
-                    if before[gate.position] >> index[reference.task] & 1:
-                        continue
-                    problems.add(
-                        target.at("with", *path),
-                        f"'{target.spec.id}' is approved at '{gate.spec.id}', so its inputs must "
-                        f"be known then, and '{reference.task}' need not have run; let "
-                        f"'{gate.spec.id}' need '{reference.task}', or refer to a task that runs "
-                        "before it",
-                    )
-
-
-def _task(
-    draft: _Draft,
-    drafts: Sequence[_Draft],
-    values: Mapping[str, Json],
-    problems: Problems,
-    goal: Problems,
-) -> PlanTask | None:
-    spec, operation = draft.spec, draft.operation
-    needs = tuple(drafts[i].spec.id for i in sorted(draft.needs))
-    if operation is None:
+    def task(self, draft: Draft) -> PlanTask | None:
+        """The plan's task; None if something is wrong with it, which the problems hold then."""
+        spec, operation = draft.spec, draft.operation
+        common = {
+            "id": spec.id,
+            "summary": spec.summary,
+            "needs": tuple(self._drafts[i].spec.id for i in sorted(draft.needs)),
+            "priority": spec.priority,
+            "run": spec.run,
+            "when": self._when(draft),
+            "for_each": self._items(draft),
+            "on_failure": self._on_failure(draft),
+            "lock": self._lock(draft, spec.lock),
+            "always": draft.always,
+        }
+        if operation is None:
+            return PlanTask(operation=APPROVAL, covers=spec.covers, show=spec.show, **common)
+        bound = self._inputs(draft, operation)
+        if bound is None:
+            return None
         return PlanTask(
-            id=spec.id,
-            operation=APPROVAL,
-            summary=spec.summary,
-            needs=needs,
-            priority=spec.priority,
-            covers=spec.covers,
-            show=spec.show,
+            operation=_BUILT_IN.get(operation.name, operation.name),
+            inputs=bound.inputs,
+            bindings=bound.bindings,
+            nullable=bound.nullable,
+            risk=operation.risk,
+            idempotent=operation.idempotent,
+            quick=operation.quick,
+            credentials=spec.credentials,
+            retry=spec.retry,
+            start_to_close_timeout=spec.timeout,
+            schedule_to_close_timeout=spec.schedule_to_close_timeout,
+            compensation=operation.compensation.operation if operation.compensation else None,
+            **common,
         )
-    try:
-        bound = bind(operation, spec.with_, draft.templates, values)
-    except InvalidGoal as error:
-        goal.add(draft.at("with"), error.message)
-        return None
-    for path, words, at_key in objections(operation, bound, draft.templates):
-        names = _inputs_behind(path, draft.templates)
-        if names and not at_key:
-            goal.add(draft.at("with", *path), f"input {' and '.join(names)}: {words}")
+
+    def name(self, written: str, template: Template | None, at: Path, what: str) -> str:
+        """A name that the contract writes out or makes of inputs."""
+        value: Json = written
+        try:
+            value = written if template is None else template.bind(self._values).value
+            return _NAME.validate_python(value, strict=True)
+        except InvalidGoal as error:
+            self._goal.add(at, error.message)
+        except ValidationError:
+            self._blame(template).add(
+                at, f"'{value}' cannot name {what}: lower-case letters, digits and '-'"
+            )
+        return "unnamed"
+
+    def _blame(self, template: Template | None) -> Problems:
+        """Whose mistake a wrong value is: the goal's if its inputs stand in it."""
+        return self._problems if template is None or not template.inputs else self._goal
+
+    def _inputs(self, draft: Draft, operation: Operation) -> BoundInputs | None:
+        try:
+            bound = bind(operation, draft.spec.with_, draft.templates, self._values)
+        except InvalidGoal as error:
+            self._goal.add(draft.at("with"), error.message)
+            return None
+        for path, words, at_key in objections(operation, bound, draft.templates):
+            names = _inputs_behind(path, draft.templates)
+            if names and not at_key:
+                self._goal.add(draft.at("with", *path), f"input {' and '.join(names)}: {words}")
+            else:
+                self._problems.add(draft.at("with", *path), words, key=at_key)
+        return _renamed(bound) if draft.spec.uses == WAIT else bound
+
+    def _when(self, draft: Draft) -> str | None:
+        written = draft.spec.when
+        if draft.when is None:
+            return literal(False) if written is False else None
+        try:
+            bound = draft.when.bind(self._values)
+        except InvalidGoal as error:
+            self._blame(draft.when).add(draft.at("when"), error.message)
+            return None
+        return literal(bound.value) if bound.expression is None else bound.expression
+
+    def _items(self, draft: Draft) -> ForEach | None:
+        written, whole = draft.spec.for_each, draft.items.get(())
+        if written is None:
+            return None
+        value: Json = None
+        try:
+            if whole is not None:
+                bound = whole.bind(self._values)
+                if bound.expression is not None:
+                    return ForEach(expression=bound.expression, width=draft.spec.width)
+                value = bound.value
+            elif not isinstance(written, str):
+                known = {pointer(p): t.bind(self._values).value for p, t in draft.items.items()}
+                value = replaced(list(written), known)
+        except InvalidGoal as error:
+            self._goal.add(draft.at("for_each"), error.message)
+            return None
+        return self._listed(draft, value, whole)
+
+    def _listed(self, draft: Draft, value: Json, whole: Template | None) -> ForEach | None:
+        blame, at = self._blame(whole), draft.at("for_each")
+        names = _inputs_behind((), draft.items)
+        who = f"input {' and '.join(names)}: " if names else ""
+        if not isinstance(value, list):
+            blame.add(at, f"{who}`for_each` takes a list")
+        elif len(value) > MOST_ITEMS:
+            blame.add(at, f"{who}`for_each` takes at most {MOST_ITEMS} items, not {len(value)}")
         else:
-            problems.add(draft.at("with", *path), words, key=at_key)
-    return PlanTask(
-        id=spec.id,
-        operation=operation.name,
-        summary=spec.summary,
-        inputs=bound.inputs,
-        bindings=bound.bindings,
-        nullable=bound.nullable,
-        needs=needs,
-        risk=operation.risk,
-        idempotent=operation.idempotent,
-        quick=operation.quick,
-        credentials=spec.credentials,
-        retry=spec.retry,
-        start_to_close_timeout=spec.timeout,
-        priority=spec.priority,
-        compensation=operation.compensation.operation if operation.compensation else None,
+            return ForEach(items=tuple(value), width=draft.spec.width)
+        return None
+
+    def _on_failure(self, draft: Draft) -> OnFailure:
+        given = draft.spec.on_failure or self._contract.on_failure
+        # What is undone has been undone before any task of `finally` runs.
+        return OnFailure.STOP if draft.always and given is OnFailure.ROLL_BACK else given
+
+    def _lock(self, draft: Draft, lock: LockSpec | None) -> LockUse | None:
+        if lock is None:
+            return None
+        name = self.name(lock.name, draft.lock, draft.at("lock", "name"), "a lock")
+        use = LockUse(name=name, while_waiting=lock.while_waiting, hold_for=lock.hold_for)
+        first, task = self._locks.setdefault(name, (use, draft.spec.id))
+        if first != use:
+            self._problems.add(
+                draft.at("lock"),
+                f"a goal has the lock '{name}' once, and task '{task}' says something else about "
+                "it: write the same `while_waiting` and `hold_for` at both",
+            )
+        return use
+
+
+def _renamed(bound: BoundInputs) -> BoundInputs:
+    """A wait's inputs as `WaitInputs` has them."""
+    return BoundInputs(
+        {_DURATION.get(k, k): v for k, v in bound.inputs.items()},
+        {pointer((_DURATION.get(k[1:], k[1:]),)): v for k, v in bound.bindings.items()},
+        bound.nullable,
     )
 
 
@@ -329,34 +273,3 @@ def _inputs_behind(path: Path, templates: Mapping[Path, Template]) -> tuple[str,
             for name in template.inputs
         )
     )
-
-
-def _environment_template(contract: Contract, problems: Problems) -> Template | None:
-    found = find_templates(contract.environment, ("environment",), problems)
-    template = found.get(())
-    if template is not None:
-        _check_input_names(template, contract, ("environment",), problems)
-        if template.references:
-            problems.add(("environment",), "the environment may use inputs, and no tasks")
-    return template
-
-
-def _environment(
-    contract: Contract,
-    template: Template | None,
-    values: Mapping[str, Json],
-    problems: Problems,
-    goal: Problems,
-) -> str:
-    try:
-        value = contract.environment if template is None else template.bind(values).value
-        return _NAME.validate_python(value, strict=True)
-    except InvalidGoal as error:
-        goal.add(("environment",), error.message)
-    except ValidationError:
-        blame = goal if template is not None and template.inputs else problems
-        blame.add(
-            ("environment",),
-            f"'{value}' cannot name an environment: lower-case letters, digits and '-'",
-        )
-    return "unnamed"

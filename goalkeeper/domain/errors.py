@@ -26,7 +26,9 @@ r"""Every error that Goalkeeper raises on purpose.
       ├ OperationFailed         the operation ran and its answer is no
       ├ CheckFailed             a test, linter or health check said no
       ├ SandboxLimitExceeded
+      ├ NothingToUndo           a goal to roll back left nothing
       ├ OutcomeUnknown          an attempt was lost in mid side effect
+      ├ PayloadUnreadable       what Temporal holds does not open with this installation's keys
       └ AuditBroken             the audit log does not verify
 
 A message says what failed, what it means and what to do; it quotes identifiers, holds no secret
@@ -34,7 +36,7 @@ and no raw answer of another system, and is bounded. The code is the class's nam
 """
 
 from datetime import timedelta
-from typing import ClassVar
+from typing import Any, ClassVar
 
 MESSAGE_LIMIT = 2000
 
@@ -48,6 +50,8 @@ class GoalkeeperError(Exception):
         self.message = (
             message if len(message) <= MESSAGE_LIMIT else message[: MESSAGE_LIMIT - 1] + "…"
         )
+        self.details: dict[str, Any] = {}
+        """JSON that goes with it, for example ``evidence``: what an attempt left behind."""
         super().__init__(self.message)
 
     @property
@@ -156,6 +160,14 @@ class SandboxLimitExceeded(PermanentError):
 
 class OutcomeUnknown(PermanentError):
     """An attempt was lost in the middle of a side effect that must not be repeated blindly."""
+
+
+class PayloadUnreadable(PermanentError):
+    """A sealed payload does not open: its key is not known here, or it was changed."""
+
+
+class NothingToUndo(PermanentError):
+    """The goal to be rolled back left nothing that can be undone."""
 
 
 class AuditBroken(PermanentError):

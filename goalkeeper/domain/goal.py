@@ -1,9 +1,23 @@
 """The goal: what a person asks for, and what came of it."""
 
-from goalkeeper.domain.base import Digest, GoalId, Json, Model, Name, TaskId
+from enum import StrEnum
+
+from goalkeeper.domain.base import Digest, GoalId, Json, Model, Name, TaskRef
 from goalkeeper.domain.errors import from_code
 from goalkeeper.domain.evidence import Evidence
 from goalkeeper.domain.plan import GoalState, TaskState
+
+
+class Skip(StrEnum):
+    """Why a task was skipped."""
+
+    CONDITION = "condition"
+    """Its `when` was not met."""
+    PERSON = "person"
+    UPSTREAM = "upstream"
+    """Its needs did not end as its run rule wants."""
+    STOPPED = "stopped"
+    """The goal stopped first."""
 
 
 class Failure(Model):
@@ -17,13 +31,18 @@ class Failure(Model):
 class TaskStatus(Model):
     """Where one task stands: bounded, without secrets."""
 
-    id: TaskId
+    id: TaskRef
     operation: str
     state: TaskState = TaskState.PENDING
     generation: int = 0
     outputs: Json = None
     evidence: tuple[Evidence, ...] = ()
     failure: Failure | None = None
+    skipped: Skip | None = None
+    reason: str = ""
+    """What the person said who skipped it."""
+    reused: bool = False
+    """The result is an earlier goal's."""
     started_at: str | None = None
     """RFC 3339."""
     ended_at: str | None = None

@@ -29,10 +29,22 @@ def shape(model: type[BaseModel], mode: Literal["validation", "serialization"]) 
     return model.model_json_schema(mode=mode)
 
 
-def alternatives_at(root: Schema, path: Sequence[str | int]) -> tuple[Schema, ...]:
+@lru_cache(maxsize=8192)
+def accepted_at(model: type[BaseModel], path: Path) -> tuple[Schema, ...]:
+    """What `alternatives_at` says of the values that a model validates, remembered."""
+    return alternatives_at(shape(model, "validation"), path)
+
+
+def listed(schema: Schema) -> Schema:
+    """The schema of a list of what another one describes."""
+    items = {k: v for k, v in schema.items() if k != "$defs"}
+    return {"type": "array", "items": items, "$defs": schema.get("$defs", {})}
+
+
+def alternatives_at(root: Schema, path: Sequence[str | int | None]) -> tuple[Schema, ...]:
     """Every schema that a value at the path may follow; none if nothing may stand there.
 
-    An empty schema among them means: anything.
+    None in a path means: each element of a list. An empty schema among the answers means: anything.
     """
     found = tuple(_alternatives(root, root))
     for part in path:
@@ -89,7 +101,7 @@ def _without(schema: Schema, word: str) -> dict[str, Any]:
     return {k: v for k, v in schema.items() if k not in {word, "title", "default"}}
 
 
-def _step(schema: Schema, part: str | int, root: Schema) -> Iterator[Schema]:
+def _step(schema: Schema, part: str | int | None, root: Schema) -> Iterator[Schema]:
     if "type" not in schema:
         yield {}
     elif schema["type"] == "object" and isinstance(part, str):
@@ -98,5 +110,5 @@ def _step(schema: Schema, part: str | int, root: Schema) -> Iterator[Schema]:
         child = schema.get("properties", {}).get(part, further)
         if child is not False:
             yield from _alternatives({} if child is True else child, root)
-    elif schema["type"] == "array" and isinstance(part, int):
+    elif schema["type"] == "array" and not isinstance(part, str):
         yield from _alternatives(schema.get("items", {}), root)

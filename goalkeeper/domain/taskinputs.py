@@ -16,12 +16,28 @@ from pydantic_core import to_jsonable_python
 from goalkeeper.domain.base import Json
 from goalkeeper.domain.bindings import pointer, replaced
 from goalkeeper.domain.errors import InvalidContract
-from goalkeeper.domain.expressions import Reference, Template, has_expression, parse_template
+from goalkeeper.domain.expressions import (
+    Reference,
+    Template,
+    has_expression,
+    parse_template,
+    spelt,
+)
 from goalkeeper.domain.operation import Operation
 from goalkeeper.domain.problems import Problems, clean_location, did_you_mean, reword
-from goalkeeper.domain.shapes import Path, alternatives_at, compatible, keys_of, shape, types_of
+from goalkeeper.domain.shapes import (
+    Path,
+    Schema,
+    accepted_at,
+    alternatives_at,
+    compatible,
+    keys_of,
+    shape,
+    types_of,
+)
 
 _TEXT = frozenset({"string"})
+_LIST = frozenset({"array"})
 
 
 def find_templates(value: Json, base: Path, problems: Problems) -> dict[Path, Template]:
@@ -44,10 +60,10 @@ def check_use(
     operation: Operation, templates: Mapping[Path, Template], problems: Problems, base: Path
 ) -> None:
     """Refuse expressions where the operation takes none."""
-    root = shape(operation.inputs, "validation")
     for path in templates:
         for i in range(1, len(path) + 1):
-            if any(s.get("expressions") is False for s in alternatives_at(root, path[:i])):
+            places = accepted_at(operation.inputs, path[:i])
+            if any(s.get("expressions") is False for s in places):
                 problems.add(
                     base + path,
                     f"'{path[0]}' takes no expressions, since a value could change what it means; "
@@ -56,37 +72,67 @@ def check_use(
                 break
 
 
-def check_reference(reference: Reference, source: Operation, problems: Problems, at: Path) -> None:
-    """Refuse a reference to a field that the operation does not answer."""
-    root = shape(source.outputs, "serialization")
-    for i, field in enumerate(reference.path):
-        if not alternatives_at(root, reference.path[: i + 1]):
-            known = keys_of(alternatives_at(root, reference.path[:i]))
-            where = ".".join(("tasks", reference.task, *reference.path[:i]))
-            hint = did_you_mean(field, known, known_as="fields")
-            problems.add(at, f"'{where}' ({source.name}) has no field '{field}'{hint}")
-            return
+def check_reference(
+    reference: Reference, source: Schema, called: str, problems: Problems, at: Path
+) -> None:
+    """Refuse a reference to what its source does not answer.
+
+    Args:
+        reference: from an expression.
+        source: what stands at its root and name.
+        called: what the source is, for the message.
+        problems: takes the objection.
+        at: where the expression stands.
+    """
+    for i, step in enumerate(reference.path):
+        if alternatives_at(source, reference.path[: i + 1]):
+            continue
+        before = alternatives_at(source, reference.path[:i])
+        where = spelt(reference.root, reference.name, *reference.path[:i])
+        if not isinstance(step, str):
+            why = "is no list"
+        elif "array" in (types_of(before) or ()):
+            why = f"is a list; write {where}[*].{step} for all of it, {where}[0].{step} for one"
+        else:
+            hint = did_you_mean(step, keys_of(before), known_as="fields")
+            why = f"has no field '{step}'{hint}"
+        problems.add(at, f"'{where}' ({called}) {why}")
+        return
+
+
+def types_given(template: Template, source: Schema | None) -> frozenset[str] | None:
+    """The JSON types that a template may yield; None for any.
+
+    Args:
+        template: from the contract.
+        source: what stands at the root and name of its `whole` reference, where that is known.
+    """
+    if template.is_text:
+        return _TEXT
+    whole = template.whole
+    if whole is None or source is None:
+        return None
+    if None in whole.path:
+        return _LIST
+    return types_of(alternatives_at(source, whole.path))
 
 
 def check_type(
-    template: Template,
-    source: Operation | None,
-    target: Operation,
-    problems: Problems,
-    at: Path,
-    path: Path,
+    given: frozenset[str] | None, target: Operation, problems: Problems, at: Path, path: Path
 ) -> None:
-    """Refuse a reference whose type the place cannot take."""
-    wanted = types_of(alternatives_at(shape(target.inputs, "validation"), path))
-    given = _TEXT if template.is_text else None
-    whole = template.whole
-    if whole is not None and source is not None:
-        given = types_of(alternatives_at(shape(source.outputs, "serialization"), whole.path))
+    """Refuse an expression whose type the place cannot take."""
+    wanted = types_of(accepted_at(target.inputs, path))
     if wanted and not compatible(given, wanted):
         problems.add(
             at,
-            f"'{path[-1]}' of {target.name} takes {_words(wanted)}, and this is {_words(given)}",
+            f"'{path[-1]}' of {target.name} takes {words_of(wanted)}, and this is "
+            f"{words_of(given)}",
         )
+
+
+def words_of(types: frozenset[str] | None) -> str:
+    """JSON types in words."""
+    return " or ".join(sorted(types - {"null"}) or ["null"]) if types else "anything"
 
 
 @dataclass(frozen=True)
@@ -118,7 +164,7 @@ def bind(
         literals[place] = bound.value
         if bound.expression is not None:
             bindings[place] = bound.expression
-            allowed = types_of(alternatives_at(shape(operation.inputs, "validation"), path))
+            allowed = types_of(accepted_at(operation.inputs, path))
             if allowed is None or "null" in allowed:
                 nullable.append(place)
     inputs = replaced(written, literals) if literals else dict(written)
@@ -200,7 +246,3 @@ def _with_defaults(model: type[BaseModel], given: Mapping[str, Json]) -> dict[st
         elif key not in complete and optional:
             complete[key] = copy.deepcopy(default) if default else default
     return complete
-
-
-def _words(types: frozenset[str] | None) -> str:
-    return " or ".join(sorted(types - {"null"}) or ["null"]) if types else "anything"

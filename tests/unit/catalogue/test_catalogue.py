@@ -40,7 +40,7 @@ def test_suggests_the_name_that_was_meant() -> None:
     """A typing mistake costs one look."""
     with pytest.raises(NotFound, match="did you mean 'deploy-branch'"):
         Catalogue().find("deploy-brnch")
-    with pytest.raises(NotFound, match="known: deploy-branch, read-file"):
+    with pytest.raises(NotFound, match="known: deploy-branch, promote-branch, read-file"):
         Catalogue().find("xyzzy")
 
 

@@ -1,6 +1,6 @@
 """Contracts in few words."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from goalkeeper.domain.base import Json
@@ -21,10 +21,15 @@ def gate(name: str, *covers: str, **more: Any) -> dict[str, Any]:
     return {"id": name, "uses": "approval", "covers": list(covers), **more}
 
 
-def made(*tasks: Mapping[str, Any], goal: Mapping[str, Json] | None = None, **more: Any) -> Plan:
-    """The plan of these tasks."""
-    contract = Contract.model_validate({"name": "demo", "tasks": list(tasks), **more})
-    return compile_contract(contract, goal or {}, OPERATIONS)
+def made(
+    *tasks: Mapping[str, Any],
+    at_last: Sequence[Mapping[str, Any]] = (),
+    goal: Mapping[str, Json] | None = None,
+    **more: Any,
+) -> Plan:
+    """The plan of these tasks, those of `finally` after the others."""
+    written = {"name": "demo", "tasks": list(tasks), "finally": list(at_last), **more}
+    return compile_contract(Contract.model_validate(written), goal or {}, OPERATIONS)
 
 
 def made_from(text: str, **goal: Json) -> Plan:

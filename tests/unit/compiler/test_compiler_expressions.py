@@ -114,6 +114,35 @@ def test_a_function_that_cannot_take_its_value_is_an_error_of_ours(expression: s
         evaluate(expression, TASKS)
 
 
+@pytest.mark.parametrize(
+    "path",
+    ["tasks.a", "tasks.a.b.c", "states.a", "each.item", "each.item.x", "goal.failure.code",
+     "states.a.b", "each.x", "goal.name", "tasks.tasks.inputs"],
+)  # fmt: skip
+def test_a_plain_path_means_the_same_with_and_without_parentheses(path: str) -> None:
+    """The short way past the parser ends where the long one does."""
+
+    def told(text: str) -> object:
+        try:
+            return parse_template(text).references
+        except InvalidContract as error:
+            return error.message
+
+    assert told(f"${{{{ {path} }}}}") == told(f"${{{{ ({path}) }}}}")
+
+
+def test_steps_are_told_as_far_as_they_are_plain() -> None:
+    """A field, a position, or every element of a list."""
+    found = {
+        text: next(iter(parse_template(f"${{{{ {text} }}}}").references))
+        for text in ("tasks.a[*].b[0]", "tasks.a[0:2].b", "tasks.a.b[?c].d", "tasks.a.b | [0]")
+    }
+    assert [(r.path, r.whole) for r in found.values()] == [
+        ((None, "b", 0), True), ((), False), (("b",), False), (("b",), False),
+    ]  # fmt: skip
+    assert str(found["tasks.a[*].b[0]"]) == "tasks.a[*].b[0]"
+
+
 def test_finds_the_tasks_that_are_meant_and_no_others() -> None:
     """Names inside a filter or projection are fields of the items, not tasks."""
     found = parse_template(

@@ -110,7 +110,7 @@ def test_the_environment_follows_from_inputs_alone() -> None:
     """It is part of what policy judges, so it is known before anything runs."""
     spec = {"where": {"default": "staging"}}
     assert made(note("a"), inputs=spec, environment="${{ inputs.where }}").environment == "staging"
-    with pytest.raises(InvalidContract, match="may use inputs, and no tasks"):
+    with pytest.raises(InvalidContract, match="may use inputs and not 'tasks"):
         made(note("a"), environment="${{ tasks.a.text }}")
     with pytest.raises(InvalidContract, match="'Not a name' cannot name an environment"):
         made(note("a"), environment="Not a name")

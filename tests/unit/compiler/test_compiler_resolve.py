@@ -25,7 +25,7 @@ def test_puts_outputs_where_the_contract_refers_to_them() -> None:
         ),
     )
     outputs: dict[str, Json] = {"a": {"number": 3, "text": "many", "many": [{"image": "i"}]}}
-    assert resolve(task(plan, "b"), outputs) == {
+    assert resolve(task(plan, "b"), {"tasks": outputs}) == {
         "number": 3,
         "text": "3 of many",
         "anything": {"x/y": ["literal", ["i"]]},
@@ -37,8 +37,8 @@ def test_leaves_the_plan_as_it_is() -> None:
     """Resolving twice with other outputs gives other inputs."""
     plan = made(note("a"), note("b", anything=["${{ tasks.a.number }}"]))
     before = plan.model_copy(deep=True)
-    assert resolve(task(plan, "b"), {"a": {"number": 1}})["anything"] == [1]
-    assert resolve(task(plan, "b"), {"a": {"number": 2}})["anything"] == [2]
+    assert resolve(task(plan, "b"), {"tasks": {"a": {"number": 1}}})["anything"] == [1]
+    assert resolve(task(plan, "b"), {"tasks": {"a": {"number": 2}}})["anything"] == [2]
     assert plan == before
 
 
@@ -46,7 +46,7 @@ def test_null_is_refused_where_the_operation_needs_a_value() -> None:
     """The message names the task, the place and the expression."""
     plan = made(note("a"), note("b", number="${{ tasks.a.anything }}"))
     with pytest.raises(InvalidGoal) as refused:
-        resolve(task(plan, "b"), {"a": {"anything": None}})
+        resolve(task(plan, "b"), {"tasks": {"a": {"anything": None}}})
     assert "task 'b'" in refused.value.message
     assert "/number" in refused.value.message
     assert "`tasks.a.anything`" in refused.value.message
@@ -55,21 +55,21 @@ def test_null_is_refused_where_the_operation_needs_a_value() -> None:
 def test_null_stands_where_the_operation_takes_it() -> None:
     """An optional output may fill an optional input."""
     plan = made(note("a"), note("b", text="${{ tasks.a.maybe }}"))
-    assert resolve(task(plan, "b"), {"a": {"maybe": None}})["text"] is None
+    assert resolve(task(plan, "b"), {"tasks": {"a": {"maybe": None}}})["text"] is None
 
 
 def test_an_output_never_becomes_code() -> None:
     """What a task answers is data, whatever it looks like."""
     plan = made(note("a"), note("b", text="${{ tasks.a.text }}!"))
     hostile = "${{ tasks.a.number }}`'"
-    assert resolve(task(plan, "b"), {"a": {"text": hostile}})["text"] == hostile + "!"
+    assert resolve(task(plan, "b"), {"tasks": {"a": {"text": hostile}}})["text"] == hostile + "!"
 
 
 def test_a_missing_task_is_told_like_null() -> None:
     """A skipped task has no outputs."""
     plan = made(note("a"), note("b", number="${{ tasks.a.number }}"))
     with pytest.raises(InvalidGoal, match="is null"):
-        resolve(task(plan, "b"), {})
+        resolve(task(plan, "b"), {"tasks": {}})
 
 
 def test_an_expression_without_value_names_its_place() -> None:
@@ -81,7 +81,7 @@ def test_an_expression_without_value_names_its_place() -> None:
         bindings={"/number": "length(tasks.a.n)"},
     )
     with pytest.raises(InvalidGoal, match="task 'b', input /number: `length"):
-        resolve(broken, {"a": {"n": 1}})
+        resolve(broken, {"tasks": {"a": {"n": 1}}})
 
 
 def test_writes_pointers_as_rfc_6901_does() -> None:

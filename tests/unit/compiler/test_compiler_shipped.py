@@ -4,7 +4,7 @@ from goalkeeper.catalogue import Catalogue
 from goalkeeper.domain.base import Json
 from goalkeeper.domain.compiler import compile_contract, resolve
 from goalkeeper.domain.errors import InvalidGoal
-from goalkeeper.domain.plan import Plan
+from goalkeeper.domain.plan import ForEach, LockUse, Plan
 from tests.unit.compiler.making import task
 from tests.unit.compiler.operations import OPERATIONS
 
@@ -80,7 +80,12 @@ def test_the_notification_reads_well() -> None:
     """One line with what was deployed."""
     message = resolve(
         task(deploy(), "notify"),
-        {"describe": {"summary": "Add greetings"}, "deploy": {"replicas": 2, "release": "r7"}},
+        {
+            "tasks": {
+                "describe": {"summary": "Add greetings"},
+                "deploy": {"replicas": 2, "release": "r7"},
+            }
+        },
     )["message"]
     assert message == ("Deployed shop to production: Add greetings. 2 replica(s) run release r7.")
 
@@ -91,3 +96,21 @@ def test_a_misspelt_input_is_told_with_an_example() -> None:
         shipped("deploy-branch", repositry=REPOSITORY, branch="x", app="shop")
     assert "did you mean 'repository'?" in refused.value.message
     assert '"app": "…"' in refused.value.message
+
+
+def test_promote_branch_asks_once_for_every_app_that_it_previewed() -> None:
+    """A child goal, a wait, lists, an approval, a lock and an end, put together."""
+    plan = shipped("promote-branch", repository=REPOSITORY, branch="x", apps=["shop", "billing"])
+    assert [t.id for t in plan.tasks] == ["first", "soak", "preview", "approve", "deploy", "tell"]
+    assert [t.id for t in plan.tasks if t.always] == ["tell"]
+    assert task(plan, "preview").for_each == ForEach(items=("shop", "billing"), width=2)
+    assert task(plan, "preview").needs == ("first", "soak")
+    assert task(plan, "deploy").for_each == ForEach(expression="tasks.preview", width=1)
+    assert task(plan, "deploy").needs == ("preview", "approve")
+    assert (
+        task(plan, "deploy").lock == task(plan, "preview").lock == LockUse(name="deploy-production")
+    )
+    scope = {"goal": {"state": "Succeeded", "failure": None}}
+    assert resolve(task(plan, "tell"), scope)["message"] == (
+        "Promotion of x to production: Succeeded. Everything runs."
+    )

@@ -1,18 +1,21 @@
 """What docs/contracts.md says compiles, compiles; what it says is refused, is."""
 
 import re
+from enum import StrEnum
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
 from connectors.registry import known_operations
 from goalkeeper import yamlfile
 from goalkeeper.domain.base import Json
+from goalkeeper.domain.builtin import WAITS, ChildGoal
 from goalkeeper.domain.compiler import compile_contract
-from goalkeeper.domain.contract import Contract, TaskSpec
+from goalkeeper.domain.contract import Contract, LockSpec, TaskSpec
 from goalkeeper.domain.errors import InvalidContract
 from goalkeeper.domain.inputs import InputSpec
-from goalkeeper.domain.plan import Plan
+from goalkeeper.domain.plan import OnFailure, Plan, RetryPolicy, RunRule, WhileWaiting
 
 PAGE = (Path(__file__).parents[3] / "docs" / "contracts.md").read_text()
 BLOCKS = re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
@@ -64,9 +67,28 @@ def test_every_operation_is_in_the_table_with_its_risk_and_compensation() -> Non
     assert told == real
 
 
-@pytest.mark.parametrize("model", [Contract, InputSpec, TaskSpec], ids=lambda m: m.__name__)
-def test_every_key_is_explained(model: type[Contract] | type[InputSpec] | type[TaskSpec]) -> None:
+@pytest.mark.parametrize(
+    "model",
+    [
+        Contract,
+        InputSpec,
+        TaskSpec,
+        LockSpec,
+        RetryPolicy,
+        ChildGoal,
+        *(w.inputs for w in WAITS.values()),
+    ],
+    ids=lambda m: m.__name__,
+)
+def test_every_key_is_explained(model: type[BaseModel]) -> None:
     """By the name that is written in the file."""
     explained = set(re.findall(r"`([a-z_]+)`", PAGE))
     keys = {field.alias or name for name, field in model.model_fields.items()}
     assert keys <= explained
+
+
+@pytest.mark.parametrize("words", [RunRule, OnFailure, WhileWaiting], ids=lambda w: w.__name__)
+def test_every_word_is_explained(words: type[StrEnum]) -> None:
+    """Those that a key takes."""
+    for word in words:
+        assert f"`{word}`" in PAGE or f": {word}`" in PAGE

@@ -44,11 +44,11 @@ def test_known_values_have_known_digests() -> None:
     assert digest_of(b"{}") == empty
     assert (
         an_action().digest
-        == "sha256:b69935cee1b2bcff7596d820ccae04eb7f7c13b42145073f08bc3345873ed52a"
+        == "sha256:a834c035d74dba34c7a7ec96e73fc22e1c4e136103bab52161bf76822ce06075"
     )
     assert (
         approval().digest
-        == "sha256:5122999607e0b28adc3a1063f86f2fa97979f27d51730bf0f70b825dd3000ddf"
+        == "sha256:0a7b1d1c33a97d85d4e6eac2b20e47da6cf5d5ed4348b227817b78ae329f2664"
     )
 
 

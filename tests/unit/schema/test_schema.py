@@ -28,7 +28,7 @@ def test_every_schema_is_a_schema() -> None:
         Draft202012Validator.check_schema(schema)
 
 
-@pytest.mark.parametrize("name", ["read-file", "deploy-branch"])
+@pytest.mark.parametrize("name", ["read-file", "deploy-branch", "promote-branch"])
 def test_the_shipped_contracts_satisfy_the_schema(name: str) -> None:
     """Editors do not complain where the compiler does not."""
     located = Catalogue().find(name).located
@@ -73,10 +73,10 @@ def test_an_expression_may_stand_for_any_value_but_a_command() -> None:
 
 
 def test_operations_are_offered_with_what_they_do() -> None:
-    """Completion lists them, the approval included."""
+    """Completion lists them, and what the interpreter does itself."""
     uses = SCHEMA["$defs"]["TaskSpec"]["properties"]["uses"]
-    assert "approval" in uses["enum"]
-    assert len(uses["enum"]) == len(uses["markdownEnumDescriptions"]) == len(OPERATIONS) + 1
+    assert {"approval", "goal", "wait"} <= set(uses["enum"])
+    assert len(uses["enum"]) == len(uses["markdownEnumDescriptions"]) == len(OPERATIONS) + 3
 
 
 def test_every_object_of_a_contract_is_closed() -> None:
@@ -93,3 +93,49 @@ def test_what_the_schema_takes_the_model_takes() -> None:
     assert Contract.model_validate({"name": "demo", "tasks": [task]}).tasks[0].with_ == {
         "text": "x"
     }
+
+
+def test_a_wait_takes_one_of_its_words() -> None:
+    """Like every operation, it is told apart by `uses`."""
+    assert errors({"id": "w", "uses": "wait", "with": {"for": "PT5M"}}) == []
+    assert errors({"id": "w", "uses": "wait", "with": {"for": "${{ inputs.long }}"}}) == []
+    assert errors({"id": "w", "uses": "wait", "with": {"signal": "x", "timeout": 60}}) == []
+    assert errors({"id": "w", "uses": "wait", "with": {"fro": "PT5M"}})
+    assert errors({"id": "w", "uses": "wait", "with": {"for": "PT5M", "signal": "x"}})
+    assert errors({"id": "w", "uses": "wait"})
+
+
+def test_a_child_goal_takes_a_contract_and_inputs() -> None:
+    """Whatever the inputs are."""
+    child = {"id": "c", "uses": "goal", "with": {"contract": "x", "inputs": {"n": [1]}}}
+    assert errors(child) == []
+    assert errors({**child, "with": {"contract": "x", "input": {}}})
+    assert errors({**child, "with": {"inputs": {}}})
+
+
+def test_every_shape_of_a_task_is_described() -> None:
+    """So that editors explain it, in `tasks` as in `finally`."""
+    task = {
+        "id": "a",
+        "uses": "note.take",
+        "run": "all_done",
+        "when": "${{ states.b == 'Failed' }}",
+        "for_each": "${{ inputs.names }}",
+        "width": 3,
+        "on_failure": "continue",
+        "lock": "prod",
+        "schedule_to_close_timeout": "PT1H",
+        "retry": {"non_retryable": ["RateLimited"]},
+    }
+    assert errors(task, **{"finally": [task], "on_failure": "stop"}) == []
+    assert errors({**task, "lock": {"name": "x", "while_waiting": "hold", "hold_for": 60}}) == []
+    assert errors({**task, "for_each": [1, "x", {}], "when": False}) == []
+    for wrong in (
+        {"run": "any"}, {"when": "x"}, {"width": 0}, {"on_failure": "ignore"},
+        {"lock": {"nam": "x"}}, {"for_each": 3},
+    ):  # fmt: skip
+        assert errors({**task, **wrong}), wrong
+        assert errors({"id": "b", "uses": "note.take"}, **{"finally": [{**task, **wrong}]}), wrong
+    properties = SCHEMA["$defs"]["TaskSpec"]["properties"]
+    told = {"id", "uses", "credentials"}
+    assert [k for k, v in properties.items() if "description" not in v and k not in told] == []
