@@ -4,60 +4,54 @@ It carries out what the governor has let pass; it never decides whether it may.
 """
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, datetime
 from threading import Lock
 from time import monotonic
 from typing import Any, TypeVar
 
 import structlog
 from pydantic import SecretStr
+from rfc8785 import CanonicalizationError
 
+from activities.leases import Leases
 from activities.parts import Parts
+from activities.work import Work
 from goalkeeper.contracts.activities import ExecuteResult
 from goalkeeper.contracts.connector import (
-    Connector,
     Happened,
     OperationCall,
     OperationResult,
     Reconciling,
 )
-from goalkeeper.domain.approval import Action
 from goalkeeper.domain.audit import AuditEvent, AuditKind
-from goalkeeper.domain.base import Json, digest_of
+from goalkeeper.domain.base import Json, canonical, digest_of
 from goalkeeper.domain.credential import Redactor
 from goalkeeper.domain.errors import (
     GoalkeeperError,
+    OperationFailed,
     OutcomeUnknown,
     PermanentError,
     RateLimited,
+    StoreUnavailable,
     TransientError,
 )
 from goalkeeper.domain.evidence import Evidence
-from goalkeeper.domain.operation import Operation, Risk
+from goalkeeper.domain.operation import Risk
 from goalkeeper.evidence import OutputStream
-from goalkeeper.telemetry import LEASES, TASK_SECONDS, TASKS
+from goalkeeper.ledger import Effect, EffectState, Undo
+from goalkeeper.telemetry import TASK_SECONDS, TASKS
 
 log = structlog.get_logger(__name__)
 
 R = TypeVar("R")
 
-
-@dataclass(frozen=True)
-class Work:
-    """What one attempt carries out."""
-
-    action: Action
-    operation: Operation
-    connector: Connector
-    call: OperationCall
-    """Without its `log`: the attempt puts in one that redacts."""
-    origin: str
-    """Prefix of the audit events' ids: workflow run and attempt."""
-    ttl: timedelta
-    """For how long the credentials may live."""
+OUTPUTS_LIMIT = 1024 * 1024
+"""Bytes of one operation's outputs: they travel through history and into expressions."""
+_LOOK_SECONDS = 20
+_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
 
 
 class Attempt:
@@ -68,17 +62,16 @@ class Attempt:
         self._work = work
         self._digest = work.action.digest
         self._redactor = Redactor()
-        self._leases: list[str] = []
-        self._secrets: dict[str, SecretStr] | None = None
-        self._fresh = False
-        """This attempt is the one that may have an effect: no earlier one is known to be lost."""
+        self._leases = Leases(parts, work.call, work.action.credentials, work.ttl, self._record)
+        self._sent = False
+        """The connector was called: from here on the effect may have happened."""
         self._stream: OutputStream | None = None
         self._opening = Lock()
         """Connectors may log from threads."""
         self._evidence: list[Evidence] = []
 
     async def run(self) -> ExecuteResult:
-        """Intent, lease, call, evidence, outcome, revocation.
+        """Intent, lease, claim, call, evidence, outcome, revocation.
 
         Raises:
             GoalkeeperError: redacted, and on record.
@@ -87,70 +80,140 @@ class Attempt:
         began = monotonic()
         outcome = "failed"
         try:
-            earlier = await self._begin()
-            if earlier is not None:
-                outcome = "found"
-                return earlier
-            self._fresh = True
-            await self._record(AuditKind.TASK_INTENT, "intent", self._intent())
-            result = await self._finish(await self._execute())
-            outcome = "succeeded"
+            result, outcome = await self._carry_out()
             return result
         except asyncio.CancelledError:
             outcome = "detached" if work.call.detaching() else "cancelled"
-            await self._close_stream()
-            await self._record(AuditKind.TASK_OUTCOME, "outcome", {"outcome": outcome})
-            raise
+            found = await self._recorded(self._interrupted())
+            if found is None:
+                await self._close_stream()
+                await self._record(AuditKind.TASK_OUTCOME, "outcome", {"outcome": outcome})
+                raise
+            outcome = "succeeded"
+            return found
         except GoalkeeperError as error:
             raise await self._failed(error) from None
         finally:
-            await self._revoke_all()
+            await self._leases.give_back()
             TASKS.labels(work.operation.name, outcome).inc()
             TASK_SECONDS.labels(work.operation.name).observe(monotonic() - began)
+
+    async def settle(self) -> bool:
+        """Find out what became of a lost attempt, and write it down; True when it took effect.
+
+        Raises:
+            OutcomeUnknown: nobody can tell.
+        """
+        try:
+            found = await self._recorded(self._look())
+        finally:
+            await self._leases.give_back()
+        if found is None:
+            await self._parts.ledger.abandon(self._work.call.key)
+        return found is not None
 
     @property
     def _has_effect(self) -> bool:
         return self._work.operation.risk is not Risk.READ
 
-    async def _begin(self) -> ExecuteResult | None:
-        """The result of an earlier attempt, if one got so far."""
-        work, call = self._work, self._work.call
+    async def _carry_out(self) -> tuple[ExecuteResult, str]:
+        call = self._work.call
+        earlier: Effect | None = None
         if call.attempt > 1:
-            await self._revoke_lost()
-        if not self._has_effect:
-            return None
-        effect = await self._parts.ledger.begin(
+            await self._leases.revoke_lost()
+            if self._has_effect:
+                earlier = await self._parts.ledger.known(call.key, action_digest=self._digest)
+        found = await self._found(earlier)
+        if found is not None:
+            return found, "found"
+        await self._record(AuditKind.TASK_INTENT, "intent", self._intent())
+        credentials = await self._borrow()
+        if self._has_effect and earlier is None:
+            # Claimed last: what fails before has had no effect, and must not look as if.
+            found = await self._found(await self._claim())
+            if found is not None:
+                return found, "found"
+        self._sent = True
+        result = await self._guarded(self._work.connector.execute(self._armed(), credentials))
+        return await self._finish(result), "succeeded"
+
+    async def _claim(self) -> Effect | None:
+        call = self._work.call
+        return await self._parts.ledger.begin(
             call.key,
             goal_id=call.goal_id,
             task_id=call.task_id,
-            operation=work.operation.name,
+            operation=self._work.operation.name,
             action_digest=self._digest,
             attempt=call.attempt,
         )
-        if effect is None or (effect.state == "started" and work.operation.idempotent):
-            return None
-        if effect.state == "started":
-            return await self._reconcile()
-        return ExecuteResult.model_validate(effect.result)
 
-    async def _reconcile(self) -> ExecuteResult | None:
-        work = self._work
-        if isinstance(work.connector, Reconciling):
-            credentials = await self._lease()
-            found = await self._guarded(work.connector.reconcile(self._armed(), credentials))
+    async def _found(self, earlier: Effect | None) -> ExecuteResult | None:
+        """The result of an earlier attempt, if one got so far; None: this one is to run."""
+        if earlier is None:
+            return None
+        if earlier.state is EffectState.STARTED:
+            return None if self._work.operation.idempotent else await self._look()
+        if isinstance(earlier.result, dict) and "failure" in earlier.result:
+            raise OperationFailed(str(earlier.result["failure"]))
+        result = ExecuteResult.model_validate(earlier.result)
+        self._evidence.extend(result.evidence)
+        # The attempt that did it may have died before it could write this down.
+        await self._record(
+            AuditKind.TASK_OUTCOME, "outcome", self._outcome("found", digest_of(result.outputs))
+        )
+        return result
+
+    async def _look(self) -> ExecuteResult | None:
+        """What an attempt that was lost has done; None: nothing.
+
+        Raises:
+            OutcomeUnknown: the connector cannot tell.
+        """
+        connector = self._work.connector
+        if isinstance(connector, Reconciling):
+            credentials = await self._borrow()
+            found = await self._guarded(connector.reconcile(self._armed(), credentials))
             if found.happened is Happened.YES and found.result is not None:
                 return await self._finish(found.result)
             if found.happened is Happened.NO:
                 return None
         raise OutcomeUnknown(
-            f"an earlier attempt at '{work.operation.name}' was lost in the middle, and whether it "
-            "took effect is not known. It is not run again: look at the target, then submit what "
-            "is missing."
+            f"an attempt at '{self._work.operation.name}' was lost in the middle, and whether it "
+            "took effect is not known. It is not run again: look at the target, then say what "
+            "happened."
         )
 
-    async def _execute(self) -> OperationResult:
-        credentials = await self._lease()
-        return await self._guarded(self._work.connector.execute(self._armed(), credentials))
+    async def _interrupted(self) -> ExecuteResult | None:
+        """After a cancellation in mid effect: what it did, since nobody will look again.
+
+        Raises:
+            OutcomeUnknown: nobody can tell, and the operation is not idempotent.
+        """
+        if not (self._sent and self._has_effect and self._work.unwanted()):
+            return None
+        try:
+            async with asyncio.timeout(_LOOK_SECONDS):
+                found = await self._look()
+        except (GoalkeeperError, TimeoutError) as error:
+            if self._work.operation.idempotent:
+                return None
+            if isinstance(error, OutcomeUnknown):
+                raise
+            raise OutcomeUnknown(
+                f"'{self._work.operation.name}' was cancelled in the middle, and its service does "
+                "not say whether it took effect"
+            ) from None
+        if found is None:
+            await self._parts.ledger.abandon(self._work.call.key)
+        return found
+
+    async def _recorded(self, doing: Awaitable[R]) -> R:
+        """What is answered; an error redacted, and on record."""
+        try:
+            return await doing
+        except GoalkeeperError as error:
+            raise await self._failed(error) from None
 
     async def _guarded(self, doing: Awaitable[R]) -> R:
         """What a connector answers; of what it raises unexpectedly, nothing but the kind."""
@@ -165,7 +228,7 @@ class Attempt:
                 operation=operation,
                 error=type(error).__name__,
                 text=self._redactor.text(str(error))[:500],
-                exc_info=not self._leases,
+                exc_info=not self._leases.any,
             )
             raise TransientError(
                 f"'{operation}' broke with an unexpected {type(error).__name__}; "
@@ -185,128 +248,109 @@ class Attempt:
         line = self._redactor.text(text)
         self._stream.write(line if line.endswith("\n") else line + "\n")
 
-    async def _lease(self) -> Mapping[str, SecretStr]:
-        if self._secrets is not None:
-            # Leased already, to find out what became of a lost attempt.
-            return self._secrets
-        work, call = self._work, self._work.call
-        slots: dict[str, list[str]] = {}
-        for slot, role in sorted(work.action.credentials.items()):
-            slots.setdefault(role, []).append(slot)
-        secrets: dict[str, SecretStr] = {}
-        for role, names in slots.items():
-            lease = await self._parts.vault.lease(
-                role,
-                names,
-                ttl=work.ttl,
-                meta={"goal": call.goal_id, "task": call.task_id, "attempt": str(call.attempt)},
-                opened=self._opened(role),
-            )
-            secrets.update(lease.secrets)
+    async def _borrow(self) -> Mapping[str, SecretStr]:
+        secrets = await self._leases.borrow()
         self._redactor = Redactor(secrets.values())
-        self._secrets = secrets
         return secrets
-
-    def _opened(self, role: str) -> Callable[[str, datetime], Any]:
-        async def opened(accessor: str, expires_at: datetime) -> None:
-            call = self._work.call
-            await self._parts.ledger.lease_opened(
-                accessor,
-                role=role,
-                goal_id=call.goal_id,
-                task_id=call.task_id,
-                holder=call.key,
-                expires_at=expires_at,
-            )
-            self._leases.append(accessor)
-            LEASES.inc()
-            await self._record(
-                AuditKind.CREDENTIAL_LEASED,
-                f"leased/{role}",
-                {
-                    "role": role,
-                    "accessor": digest_of(accessor.encode()),
-                    "expires_at": expires_at.isoformat(),
-                },
-            )
-
-        return opened
 
     async def _finish(self, result: OperationResult) -> ExecuteResult:
         """Store evidence and outcome before the workflow hears of it."""
-        work = self._work
         outputs: Any = self._redactor.json(result.outputs.model_dump(mode="json"))
         for attachment in result.attachments:
-            self._evidence.append(
-                await self._parts.evidence.put(
-                    self._redactor.content(attachment.content),
-                    name=attachment.name,
-                    media_type=attachment.media_type,
-                )
-            )
+            content = self._redactor.content(attachment.content)
+            await self._keep(content, attachment.name, attachment.media_type)
         await self._close_stream()
-        undo = work.operation.compensation
+        digest, why = _carried(outputs)
+        if why:
+            whole = json.dumps(outputs, indent=1).encode()
+            await self._keep(whole, "outputs.json", "application/json")
+            why = f"'{self._work.operation.name}' answered {why}. The whole answer is kept as "
+            why += f"evidence {self._evidence[-1].digest}."
+        undo = self._undo(result)
         answer = ExecuteResult(
-            outputs=outputs,
+            outputs=None if why else outputs,
             evidence=tuple(self._evidence),
-            compensable=self._has_effect and undo is not None,
+            compensable=undo is not None,
         )
         if self._has_effect:
-            inputs: Any = undo.inputs(work.call.inputs, result.outputs) if undo else None
-            inputs = self._redactor.json(inputs)
-            await self._parts.ledger.finish(
-                work.call.key,
-                result=answer.model_dump(mode="json"),
-                compensation=(undo.operation, inputs) if undo and inputs is not None else None,
-            )
-        await self._record(AuditKind.TASK_OUTCOME, "outcome", self._outcome("succeeded", outputs))
+            done: Json = {"failure": why} if why else answer.model_dump(mode="json")
+            finish = self._parts.ledger.finish
+            key = self._work.call.key
+            await self._patiently(lambda: finish(key, result=done, compensation=undo))
+        if why:
+            raise OperationFailed(why)
+        detail = self._outcome("succeeded", digest)
+        await self._patiently(lambda: self._record(AuditKind.TASK_OUTCOME, "outcome", detail))
         return answer
 
+    def _undo(self, result: OperationResult) -> Undo | None:
+        """How to undo it, with all that this needs."""
+        work = self._work
+        declared = work.operation.compensation if self._has_effect else None
+        if declared is None:
+            return None
+        inputs = dict(declared.inputs(work.call.inputs, result.outputs))
+        return Undo(
+            operation=declared.operation,
+            inputs=self._redactor.json(inputs),
+            environment=work.action.environment,
+            credentials=dict(work.action.credentials),
+        )
+
+    async def _keep(self, content: bytes, name: str, media_type: str) -> None:
+        put = self._parts.evidence.put
+        kept = await self._patiently(lambda: put(content, name=name, media_type=media_type))
+        self._evidence.append(kept)
+
+    async def _patiently(self, doing: Callable[[], Awaitable[R]]) -> R:
+        """Repeat until the store is there, where an effect would be forgotten otherwise.
+
+        As an error it would end the attempt, and of an operation that is not idempotent nobody
+        would know any more what became of it.
+        """
+        pause = _PAUSE
+        while True:
+            try:
+                return await doing()
+            except StoreUnavailable as error:
+                if not self._has_effect:
+                    raise
+                log.error("outcome not stored yet", why=error.message)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
     async def _failed(self, error: GoalkeeperError) -> GoalkeeperError:
+        """The error as the workflow may see it, once it is on record."""
+        call = self._work.call
+        if isinstance(error, OutcomeUnknown) and self._stream is None:
+            left = await self._parts.evidence.left(call.goal_id, call.task_id, call.generation)
+            self._evidence.extend([left] if left else [])
         await self._close_stream()
         error = _rewritten(error, self._redactor.text(error.message))
+        if self._evidence:
+            error.details["evidence"] = [e.model_dump(mode="json") for e in self._evidence]
+        if self._sent and self._has_effect:
+            if not isinstance(error, PermanentError):
+                error.details["sent"] = True
+            elif not isinstance(error, OutcomeUnknown):
+                # A permanent error is the connector's word that nothing has changed.
+                await self._parts.ledger.abandon(call.key)
         detail = self._outcome("failed", None)
         detail["failure"] = {"code": error.code, "message": error.message[:500]}
-        if (
-            self._fresh
-            and self._has_effect
-            and isinstance(error, PermanentError)
-            and not isinstance(error, OutcomeUnknown)
-        ):
-            await self._parts.ledger.abandon(self._work.call.key)
         await self._record(AuditKind.TASK_OUTCOME, "outcome", detail)
         return error
 
     async def _close_stream(self) -> None:
-        if self._stream is not None:
-            self._evidence.append(await self._stream.close())
-            self._stream = None
-
-    async def _revoke_all(self) -> None:
-        for accessor in self._leases:
-            await self._revoke(accessor)
-            LEASES.dec()
-
-    async def _revoke_lost(self) -> None:
-        """What an attempt of the same work left behind when its worker died."""
-        call = self._work.call
-        for lease in await self._parts.ledger.open_leases(
-            goal_id=call.goal_id, task_id=call.task_id
-        ):
-            if lease.holder == call.key:
-                await self._revoke(lease.accessor)
-
-    async def _revoke(self, accessor: str) -> None:
-        """Revoke now, or leave it to the goal's clean-up, which retries until it is done."""
+        if self._stream is None:
+            return
+        stream, self._stream = self._stream, None
         try:
-            await revoke_lease(
-                self._parts,
-                accessor,
-                goal_id=self._work.call.goal_id,
-                task_id=self._work.call.task_id,
-            )
-        except TransientError as error:
-            log.warning("lease not revoked yet", why=error.message)
+            self._evidence.append(await stream.close())
+        except StoreUnavailable as error:
+            if not self._has_effect:
+                raise
+            # What an operation printed matters less than that it took effect.
+            log.error("output not stored", why=error.message)
 
     def _intent(self) -> dict[str, Json]:
         action = self._work.action
@@ -318,14 +362,14 @@ class Attempt:
             "roles": [*sorted(action.credentials.values())],
         }
 
-    def _outcome(self, outcome: str, outputs: Json) -> dict[str, Json]:
+    def _outcome(self, outcome: str, outputs_digest: str | None) -> dict[str, Json]:
         detail: dict[str, Json] = {
             "outcome": outcome,
             "operation": self._work.operation.name,
             "action_digest": self._digest,
         }
-        if outputs is not None:
-            detail["outputs_digest"] = digest_of(outputs)
+        if outputs_digest is not None:
+            detail["outputs_digest"] = outputs_digest
         if self._evidence:
             detail["evidence"] = [e.digest for e in self._evidence]
         return detail
@@ -346,26 +390,16 @@ class Attempt:
         )
 
 
-async def revoke_lease(parts: Parts, accessor: str, *, goal_id: str, task_id: str) -> None:
-    """Revoke one lease, close it in the ledger and put it on record.
-
-    Raises:
-        VaultUnavailable: it is still alive and still in the ledger.
-    """
-    await parts.vault.revoke(accessor)
-    await parts.ledger.lease_closed(accessor)
-    name = digest_of(accessor.encode())
-    await parts.audit.append(
-        AuditEvent(
-            id=f"revoked/{name}",
-            time=datetime.now(UTC),
-            kind=AuditKind.CREDENTIAL_REVOKED,
-            actor="worker",
-            goal_id=goal_id,
-            task_id=task_id,
-            detail={"accessor": name},
-        )
-    )
+def _carried(outputs: Json) -> tuple[str, str]:
+    """The digest of outputs, or why they cannot be handed on."""
+    try:
+        raw = canonical(outputs)
+    except (CanonicalizationError, ValueError):
+        return "", "what JSON cannot carry exactly: a number beyond 2^53, say, or broken text"
+    if len(raw) > OUTPUTS_LIMIT:
+        most = OUTPUTS_LIMIT // 1024
+        return "", f"{len(raw) // 1024} KiB, and at most {most} KiB can be handed to other tasks"
+    return digest_of(raw), ""
 
 
 def _rewritten(error: GoalkeeperError, message: str) -> GoalkeeperError:
@@ -373,11 +407,3 @@ def _rewritten(error: GoalkeeperError, message: str) -> GoalkeeperError:
     if isinstance(error, RateLimited):
         return RateLimited(message, retry_after=error.retry_after)
     return type(error)(message)
-
-
-async def beating(beat: Callable[[], None], every: timedelta) -> None:
-    """Say that this attempt is alive until cancelled."""
-    with suppress(asyncio.CancelledError):
-        while True:
-            await asyncio.sleep(every.total_seconds())
-            beat()

@@ -4,54 +4,49 @@ Each accepts one model, has the governor and an attempt do the work, and returns
 """
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from pydantic import ValidationError
 from temporalio import activity
 
-from activities.attempt import Attempt, Work, beating, revoke_lease
+from activities.attempt import Attempt
+from activities.caller import Callers, check_goal, this_run
 from activities.governor import Governor
+from activities.leases import revoke_lease
 from activities.parts import Parts
 from activities.planning import Planner
+from activities.undoing import undone_effect
+from activities.work import Work, attempt_id, effect_key, work_of
 from goalkeeper.contracts import activities as names
 from goalkeeper.contracts.activities import (
-    Asker,
     AuthoriseInput,
     AuthoriseResult,
     CleanUpInput,
     CompensateInput,
     ExecuteInput,
     ExecuteResult,
+    HolderInput,
     KeysResult,
     PlanInput,
     RecordInput,
+    ReplanInput,
+    ResolveInput,
 )
-from goalkeeper.contracts.connector import OperationCall, work_key
-from goalkeeper.contracts.goal import PlannedGoal
-from goalkeeper.domain.approval import Action
+from goalkeeper.contracts.goal import ChangedTask, PlannedGoal
+from goalkeeper.domain.approval import Action, Answer, Grant
 from goalkeeper.domain.audit import AuditEvent, AuditKind
 from goalkeeper.domain.base import Json
-from goalkeeper.domain.errors import (
-    GrantMismatch,
-    InvalidGoal,
-    PermanentError,
-    PolicyDenied,
-)
-from goalkeeper.domain.operation import Operation
+from goalkeeper.domain.errors import GrantMismatch, PermanentError, PolicyDenied
+from goalkeeper.domain.goal import GoalResult
 from goalkeeper.domain.policy import Effect
+from goalkeeper.histories import child_result
+from goalkeeper.ledger import EffectState
 from goalkeeper.policy import combine
 from goalkeeper.telemetry import REFUSALS, task_context
-from goalkeeper.temporal import first_run
 
 _BEAT = timedelta(seconds=5)
-_SHORTEST_LEASE = timedelta(minutes=1)
-_LONGEST_LEASE = timedelta(hours=1)
-_REMEMBERED = 512
-
 
 _WORKFLOWS_OWN = frozenset(
     {
@@ -59,7 +54,11 @@ _WORKFLOWS_OWN = frozenset(
         AuditKind.APPROVAL_REFUSED,
         AuditKind.APPROVAL_EXPIRED,
         AuditKind.CONTROL,
+        AuditKind.TASK_CHANGED,
         AuditKind.GOAL_ENDED,
+        AuditKind.LOCK_GRANTED,
+        AuditKind.LOCK_RELEASED,
+        AuditKind.LOCK_BROKEN,
     }
 )
 
@@ -69,37 +68,63 @@ class GoalActivities:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._governor = Governor(parts)
-        self._planner = Planner(parts, self._governor)
-        self._first_runs: OrderedDict[str, str] = OrderedDict()
+        self._callers = Callers()
+        self._governor = Governor(parts, self._callers)
+        self._planner = Planner(parts, self._governor, self._callers)
 
     @property
     def all(self) -> Sequence[Callable[..., Any]]:
         """What a worker registers."""
         return [
             self.plan,
+            self.replan,
             self.authorise,
             self.decision_keys,
             self.record,
             self.execute,
+            self.resolve,
             self.compensate,
             self.clean_up,
+            self.child_result,
         ]
+
+    @property
+    def operations(self) -> Sequence[Callable[..., Any]]:
+        """What a worker registers that only carries operations out, for a pool's own queue."""
+        return [self.execute, self.compensate]
 
     @activity.defn(name=names.PLAN)
     async def plan(self, given: PlanInput) -> PlannedGoal:
-        """Compile, pin and judge a goal."""
-        return await self._planner.plan(given, origin=_origin())
+        """Compile, pin and judge a goal.
+
+        Raises:
+            GrantMismatch: another workflow asks.
+        """
+        check_goal(given.goal_id)
+        return await self._planner.plan(given, origin=this_run())
+
+    @activity.defn(name=names.REPLAN)
+    async def replan(self, given: ReplanInput) -> ChangedTask:
+        """Validate, pin and judge a task with other inputs.
+
+        Raises:
+            GrantMismatch: another workflow asks.
+        """
+        await self._callers.check(given.goal_id, given.asker.run)
+        return await self._planner.replan(given)
 
     @activity.defn(name=names.AUTHORISE)
     async def authorise(self, given: AuthoriseInput) -> AuthoriseResult:
-        """Judge resolved actions together."""
-        verdicts = [
-            await self._governor.judge(
-                self._governor.actual(a, self._parts.operation(a.operation)), given.asker
-            )
-            for a in given.actions
-        ]
+        """Judge resolved actions together.
+
+        Raises:
+            GrantMismatch: another workflow asks.
+        """
+        verdicts = []
+        for action in given.actions:
+            check_goal(action.goal_id)
+            actual = self._governor.actual(action, self._parts.operation(action.operation))
+            verdicts.append(await self._governor.judge(actual, given.asker))
         return AuthoriseResult(
             verdict=combine(verdicts),
             policy_version=self._parts.policy.version,
@@ -132,51 +157,97 @@ class GoalActivities:
             raise GrantMismatch(f"a workflow does not write '{event.kind.value}' entries")
         if event.actor != "workflow" and not event.actor.startswith("claimed:"):
             raise GrantMismatch(f"a workflow does not write as actor '{event.actor}'")
-        await self._check_origin(event.goal_id, event.id.partition("/")[0])
+        await self._callers.check(event.goal_id, event.id.partition("/")[0])
 
     @activity.defn(name=names.EXECUTE)
     async def execute(self, given: ExecuteInput) -> ExecuteResult:
         """One governed attempt at one operation."""
-        operation = self._parts.operation(given.action.operation)
-        action = self._governor.actual(given.action, operation)
+        action = self._actual(given.action)
         with task_context(workflow_id=action.goal_id, task_id=action.task_id):
-            work = self._work(action, given.asker, operation)
+            work = work_of(self._parts, action, given.asker)
             try:
-                await self._check_origin(action.goal_id, given.asker.run)
+                await self._callers.check(action.goal_id, given.asker.run)
                 first = await self._governor.allow(action, given.asker, given.grant, work.call.key)
             except PermanentError as error:
                 await self._refused(action, error)
                 raise
             if first:
                 assert given.grant is not None
-                await self._append(
-                    action,
-                    AuditKind.GRANT_SPENT,
-                    "spent",
-                    {
-                        "request": given.grant.request.id,
-                        "grant": given.grant.id,
-                        "action_digest": action.digest,
-                    },
-                )
+                await self._append(action, AuditKind.GRANT_SPENT, "spent", _names(given.grant))
+            if action.undoes is not None:
+                return await self._roll_back(work, action.undoes)
             async with _alive():
                 return await Attempt(self._parts, work).run()
 
+    async def _roll_back(self, work: Work, key: str) -> ExecuteResult:
+        """One step of a rollback; nothing where somebody else has taken it already."""
+        effect = await undone_effect(self._parts, self._callers, work.action)
+        if effect.state is EffectState.UNDONE:
+            return ExecuteResult()
+        async with _alive():
+            result = await Attempt(self._parts, work).run()
+        await self._parts.ledger.undone(key)
+        return result
+
+    @activity.defn(name=names.RESOLVE)
+    async def resolve(self, given: ResolveInput) -> ExecuteResult:
+        """Write down what people say became of a lost attempt.
+
+        What happened has no outputs and cannot be undone, since nobody knows what it answered;
+        what did not happen is forgotten, so that it may run as a new action.
+
+        Raises:
+            GrantMismatch: another workflow asks, or people do not say so.
+        """
+        action = self._actual(given.action)
+        with task_context(workflow_id=action.goal_id, task_id=action.task_id):
+            try:
+                await self._callers.check(action.goal_id, given.asker.run)
+                answer = await self._governor.answer(action, given.asker, given.grant)
+            except PermanentError as error:
+                await self._refused(action, error)
+                raise
+            result = ExecuteResult(evidence=given.grant.request.evidence)
+            await self._settle(work_of(self._parts, action, given.asker), answer, result)
+            detail = {**_names(given.grant), "answer": answer.value}
+            await self._append(action, AuditKind.TASK_RESOLVED, "resolved", detail)
+            return result
+
+    async def _settle(self, work: Work, answer: Answer, result: ExecuteResult) -> None:
+        ledger, call, action = self._parts.ledger, work.call, work.action
+        if answer is Answer.DID_NOT_HAPPEN:
+            await ledger.abandon(call.key)
+            return
+        # The attempt may have been lost before it could claim its key.
+        await ledger.begin(
+            call.key,
+            goal_id=call.goal_id,
+            task_id=call.task_id,
+            operation=action.operation,
+            action_digest=action.digest,
+            attempt=call.attempt,
+        )
+        await ledger.finish(call.key, result=result.model_dump(mode="json"), compensation=None)
+
     @activity.defn(name=names.COMPENSATE)
     async def compensate(self, given: CompensateInput) -> ExecuteResult:
-        """Undo one action by what the ledger says it did."""
-        forward = self._governor.actual(given.action, self._parts.operation(given.action.operation))
+        """Undo one action by what the ledger says it did.
+
+        Of an attempt that was lost, its connector is asked first what became of it.
+        """
+        forward = self._actual(given.action)
         with task_context(workflow_id=forward.goal_id, task_id=forward.task_id):
             try:
-                work = await self._undoing(given, forward)
+                async with _alive():
+                    work = await self._undoing(given, forward)
             except PermanentError as error:
-                await self._refused(forward, error, undo=True)
+                await self._refused(forward, error, "undo")
                 raise
             if work is None:
                 return ExecuteResult()
             async with _alive():
                 result = await Attempt(self._parts, work).run()
-            await self._parts.ledger.undone(_key(forward, given.asker))
+            await self._parts.ledger.undone(effect_key(forward, given.asker))
             return result
 
     async def _undoing(self, given: CompensateInput, forward: Action) -> Work | None:
@@ -185,27 +256,43 @@ class GoalActivities:
         Raises:
             GrantMismatch: this workflow did not do it, or did something else.
             PolicyDenied: policy refuses the operation that undoes it.
+            OutcomeUnknown: nobody can tell whether there is something to undo.
         """
-        await self._check_origin(forward.goal_id, given.asker.run)
-        effect = await self._parts.ledger.effect(_key(forward, given.asker))
-        if effect is None or effect.compensation is None or effect.state == "undone":
-            return None
-        if effect.action_digest not in (forward.digest, given.action.digest):
+        await self._callers.check(forward.goal_id, given.asker.run)
+        key = effect_key(forward, given.asker)
+        effect = await self._parts.ledger.effect(key)
+        if effect is not None and effect.action_digest not in (
+            forward.digest,
+            given.action.digest,
+        ):
             raise GrantMismatch(f"what '{forward.task_id}' did is not what is to be undone")
-        name, inputs = effect.compensation
-        operation = self._parts.operation(name)
+        if effect is not None and effect.state is EffectState.STARTED:
+            lost = work_of(self._parts, forward, given.asker, "look")
+            await Attempt(self._parts, lost).settle()
+            effect = await self._parts.ledger.effect(key)
+        if effect is None or effect.compensation is None or effect.state is EffectState.UNDONE:
+            return None
+        undo = effect.compensation
+        operation = self._parts.operation(undo.operation)
         action = forward.model_copy(
             update={
-                "operation": name,
-                "inputs": dict(inputs),
+                "operation": undo.operation,
+                "inputs": undo.inputs,
                 "risk": operation.risk,
                 "compensation": None,
             }
         )
         verdict = await self._governor.judge(action, given.asker, compensating=True)
         if verdict.effect is Effect.DENY:
-            raise PolicyDenied(f"policy refuses to undo by '{name}': {'; '.join(verdict.reasons)}")
-        return self._work(action, given.asker, operation, undo=True)
+            why = "; ".join(verdict.reasons)
+            raise PolicyDenied(f"policy refuses to undo by '{undo.operation}': {why}")
+        return work_of(self._parts, action, given.asker, "undo")
+
+    @activity.defn(name=names.CHILD_RESULT)
+    async def child_result(self, given: HolderInput) -> GoalResult:
+        """Wait for a child that an earlier run of this goal has started."""
+        async with _alive():
+            return await child_result(given.goal_id, activity.info().workflow_id or "")
 
     @activity.defn(name=names.CLEAN_UP)
     async def clean_up(self, given: CleanUpInput) -> None:
@@ -214,71 +301,24 @@ class GoalActivities:
         Raises:
             GrantMismatch: another workflow asks.
         """
-        _check_goal(given.goal_id)
+        check_goal(given.goal_id)
         for lease in await self._parts.ledger.open_leases(goal_id=given.goal_id):
             await revoke_lease(
                 self._parts, lease.accessor, goal_id=lease.goal_id, task_id=lease.task_id
             )
         await self._parts.release(given.goal_id)
 
-    def _work(self, action: Action, asker: Asker, operation: Operation, undo: bool = False) -> Work:
-        info = activity.info()
-        try:
-            inputs = operation.inputs.model_validate(action.inputs)
-        except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(str(p) for p in first["loc"])
-            raise InvalidGoal(
-                f"task '{action.task_id}': input '{place}' is wrong: {first['msg']}"
-            ) from None
-        timeout = info.start_to_close_timeout or _SHORTEST_LEASE
-        return Work(
-            action=action,
-            operation=operation,
-            connector=self._parts.registry.connector_for(operation.name),
-            call=OperationCall(
-                goal_id=action.goal_id,
-                task_id=action.task_id,
-                generation=action.generation,
-                attempt=info.attempt,
-                operation=operation.name,
-                inputs=inputs,
-                environment=action.environment,
-                run=asker.run,
-                undo=undo,
-                detaching=_detaching,
-            ),
-            origin=_attempt(action, undo),
-            ttl=min(max(timeout, _SHORTEST_LEASE), _LONGEST_LEASE),
-        )
+    def _actual(self, action: Action) -> Action:
+        return self._governor.actual(action, self._parts.operation(action.operation))
 
-    async def _check_origin(self, goal_id: str, run: str) -> None:
-        """What a workflow asks for is of the goal that it is, in the chain of runs that it is in.
-
-        Raises:
-            GrantMismatch: another workflow asks, which could reuse what this goal was granted.
-        """
-        _check_goal(goal_id)
-        if run != _origin() and run != await self._first_run(_origin()):
-            raise GrantMismatch(f"it is said to belong to another run of goal '{goal_id}'")
-
-    async def _first_run(self, run: str) -> str:
-        """The first run of a chain that continued as new, as Temporal itself has it."""
-        known = self._first_runs.get(run)
-        if known is None:
-            known = self._first_runs[run] = await first_run(activity.info().workflow_id or "", run)
-            if len(self._first_runs) > _REMEMBERED:
-                self._first_runs.popitem(last=False)
-        return known
-
-    async def _refused(self, action: Action, error: PermanentError, undo: bool = False) -> None:
+    async def _refused(self, action: Action, error: PermanentError, doing: str = "") -> None:
         REFUSALS.labels(error.code).inc()
         await self._append(
             action,
             AuditKind.TASK_REFUSED,
             f"refused/{error.code}",
-            {"code": error.code, "why": error.message[:500], "action_digest": action.digest},
-            undo,
+            {"code": error.code, "why": error.message[:500]},
+            doing,
         )
 
     async def _append(
@@ -287,44 +327,24 @@ class GoalActivities:
         kind: AuditKind,
         name: str,
         detail: dict[str, Json],
-        undo: bool = False,
+        doing: str = "",
     ) -> None:
         await self._parts.audit.append(
             AuditEvent(
-                id=f"{_attempt(action, undo)}/{name}",
+                id=f"{attempt_id(action, doing)}/{name}",
                 time=datetime.now(UTC),
                 kind=kind,
                 actor="worker",
                 goal_id=action.goal_id,
                 task_id=action.task_id,
                 attempt=activity.info().attempt,
-                detail=detail,
+                detail={**detail, "action_digest": action.digest},
             )
         )
 
 
-def _attempt(action: Action, undo: bool = False) -> str:
-    """Prefix of the ids of one attempt's audit events."""
-    what = f"{action.task_id}.undo" if undo else action.task_id
-    return f"{_origin()}/{what}.{action.generation}/{activity.info().attempt}"
-
-
-def _key(action: Action, asker: Asker) -> str:
-    return work_key(action.goal_id, asker.run, action.task_id, action.generation)
-
-
-def _check_goal(goal_id: str) -> None:
-    if activity.info().workflow_id != goal_id:
-        raise GrantMismatch(f"it belongs to goal '{goal_id}', not to this workflow")
-
-
-def _origin() -> str:
-    return activity.info().workflow_run_id or "no-run"
-
-
-def _detaching() -> bool:
-    details = activity.cancellation_details()
-    return details is not None and details.worker_shutdown
+def _names(grant: Grant) -> dict[str, Json]:
+    return {"request": grant.request.id, "grant": grant.id}
 
 
 @asynccontextmanager
@@ -333,8 +353,16 @@ async def _alive() -> Any:
     if activity.info().is_local:
         yield
         return
-    beat = asyncio.create_task(beating(activity.heartbeat, _BEAT))
+    beat = asyncio.create_task(_beating(_BEAT))
     try:
         yield
     finally:
         beat.cancel()
+
+
+async def _beating(every: timedelta) -> None:
+    """Say that this attempt is alive until cancelled."""
+    with suppress(asyncio.CancelledError):
+        while True:
+            await asyncio.sleep(every.total_seconds())
+            activity.heartbeat()

@@ -7,16 +7,20 @@ from what is about to run, asks policy again and verifies every signature.
 from collections import OrderedDict
 from datetime import UTC, datetime, timedelta
 
+from activities.caller import Callers
 from activities.parts import Parts
+from activities.undoing import undone_effect
 from goalkeeper.contracts.activities import Asker
 from goalkeeper.domain.approval import (
     SUBMISSION_TYPE,
     Action,
+    Answer,
     Decision,
     Grant,
     Requester,
     Submission,
     verify_grant,
+    verify_outcome,
 )
 from goalkeeper.domain.dsse import Envelope, PublicKeys, open_envelope
 from goalkeeper.domain.errors import ApprovalNeeded, GrantMismatch, PolicyDenied
@@ -30,10 +34,12 @@ _REMEMBERED = 512
 class Governor:
     """Judges actions just before they run."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, callers: Callers) -> None:
         self._parts = parts
+        self._callers = callers
         self._keys: dict[str, str] = {}
         self._proven: OrderedDict[str, Submission] = OrderedDict()
+        self._attested: OrderedDict[str, Envelope | None] = OrderedDict()
 
     async def keys(self, *, fresh: bool = False) -> PublicKeys:
         """The gateway's public keys; read again when `fresh` or not known yet."""
@@ -67,10 +73,21 @@ class Governor:
     async def judge(self, action: Action, asker: Asker, *, compensating: bool = False) -> Verdict:
         """Policy's verdict on resolved inputs.
 
+        Args:
+            action: what would run.
+            asker: on whose behalf.
+            compensating: it undoes what this goal did itself. A rollback is the same for policy
+                if a goal undoes its own child by it, or the requester is proven: else whoever
+                reaches Temporal could take back what others approved.
+
         Raises:
-            GrantMismatch: the requester is said to be proven, and is not.
+            GrantMismatch: the requester is said to be proven, and is not; or the action is said
+                to undo something, and would not.
         """
-        requester = await self._believed(asker, action.goal_id)
+        requester = await self.believed(asker, action.goal_id)
+        if action.undoes is not None:
+            await undone_effect(self._parts, self._callers, action)
+            compensating = requester.proven or await self._own_child()
         named = action.inputs.get("environment")
         if isinstance(named, str) and named != action.environment:
             # Policy judges the goal's environment; an operation must not act on another.
@@ -124,7 +141,7 @@ class Governor:
                 f"policy has changed since '{grant.request.id}' was approved, so the approval is "
                 "void. Submit the goal again."
             )
-        self._check_request(grant, action, asker, verdict.requirement)
+        _check_request(grant, action, asker, verdict.requirement)
         keys = await self._keys_for(*grant.decisions)
         decisions = verify_grant(grant, action, keys)
         earlier = await self._parts.ledger.spent(grant.id, action.digest)
@@ -132,18 +149,16 @@ class Governor:
             _check_age(grant, decisions)
         return await self._parts.ledger.spend(grant.id, action.digest, holder)
 
-    def _check_request(
-        self, grant: Grant, action: Action, asker: Asker, wanted: Requirement
-    ) -> None:
-        request = grant.request
-        if request.goal_id != action.goal_id or request.requester != asker.requester:
-            raise GrantMismatch(f"the approval '{request.id}' belongs to another goal or requester")
-        asked = request.requirement
-        weaker = asked.approvals < wanted.approvals or (
-            wanted.groups and not (asked.groups and set(asked.groups) <= set(wanted.groups))
-        )
-        if weaker or (wanted.reason_required and not asked.reason_required):
-            raise GrantMismatch(f"the approval '{request.id}' asked for less than policy wants")
+    async def answer(self, action: Action, asker: Asker, grant: Grant) -> Answer:
+        """What people say became of a lost attempt.
+
+        Raises:
+            GrantMismatch: the grant does not say so, or fewer answered than policy wants to
+                approve such an action.
+        """
+        verdict = await self.judge(action, asker)
+        _check_request(grant, action, asker, verdict.requirement)
+        return verify_outcome(grant, action, await self._keys_for(*grant.decisions))
 
     async def _keys_for(self, *envelopes: Envelope) -> PublicKeys:
         known = await self.keys()
@@ -151,17 +166,58 @@ class Governor:
             return known
         return await self.keys(fresh=True)
 
-    async def _believed(self, asker: Asker, goal_id: str) -> Requester:
+    async def _own_child(self) -> bool:
+        undone = await self._callers.rolls_back()
+        return undone is not None and await self._callers.is_sibling(undone)
+
+    async def believed(self, asker: Asker, goal_id: str) -> Requester:
+        """The requester, once what is said of them is proved.
+
+        A child goal acts on the attestation of the goal at the top, if Temporal itself says that
+        this is its root. Whoever reaches Temporal could run a workflow of their own under that
+        id, once it is free, and start a child of it: the power that the id itself gives.
+
+        Raises:
+            GrantMismatch: the gateway's proof is missing, or for another goal or person.
+        """
         if not asker.requester.proven:
             return asker.requester
-        if asker.attestation is None:
+        attestation = asker.attestation or await self._attestation(goal_id)
+        if attestation is None:
             raise GrantMismatch("the requester is said to be proven, without the gateway's proof")
-        submission = await self.submission(asker.attestation)
-        if submission.goal_id != goal_id or submission.person != asker.requester.id:
+        submission = await self.submission(attestation)
+        top = submission.goal_id
+        covered = goal_id == top or (
+            goal_id.startswith(f"{top}--") and (await self._callers.family()).root == top
+        )
+        if not covered or submission.person != asker.requester.id:
             raise GrantMismatch(
                 "the gateway's proof of the requester is for another goal or person"
             )
         return asker.requester
+
+    async def _attestation(self, goal_id: str) -> Envelope | None:
+        """The proof that the goal was planned with; it is verified like one that is handed in."""
+        known = self._attested.get(goal_id)
+        if known is None:
+            known = self._attested[goal_id] = await self._parts.ledger.attestation(goal_id)
+            if len(self._attested) > _REMEMBERED:
+                self._attested.popitem(last=False)
+        return known
+
+
+def _check_request(grant: Grant, action: Action, asker: Asker, wanted: Requirement | None) -> None:
+    request = grant.request
+    if request.goal_id != action.goal_id or request.requester != asker.requester:
+        raise GrantMismatch(f"the approval '{request.id}' belongs to another goal or requester")
+    if wanted is None:
+        return
+    asked = request.requirement
+    weaker = asked.approvals < wanted.approvals or (
+        wanted.groups and not (asked.groups and set(asked.groups) <= set(wanted.groups))
+    )
+    if weaker or (wanted.reason_required and not asked.reason_required):
+        raise GrantMismatch(f"the approval '{request.id}' asked for less than policy wants")
 
 
 def _check_age(grant: Grant, decisions: tuple[Decision, ...]) -> None:

@@ -11,6 +11,7 @@ from typing import Protocol
 from goalkeeper.audit import AuditLog
 from goalkeeper.catalogue import Catalogue
 from goalkeeper.contracts.connector import Connector
+from goalkeeper.contracts.goal import Pool
 from goalkeeper.domain.credential import Credentials
 from goalkeeper.domain.errors import InvalidGoal
 from goalkeeper.domain.operation import Operation
@@ -86,6 +87,8 @@ class Parts:
     window: int
     release: Callable[[str], Awaitable[None]]
     """Removes what a goal left in the sandbox."""
+    pools: tuple[Pool, ...] = ()
+    """The worker pools that have a task queue of their own."""
 
     def operation(self, name: str) -> Operation:
         """The declaration of an installed operation.

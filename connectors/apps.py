@@ -7,14 +7,12 @@ labels are its only memory, so that a worker that starts anew knows what runs an
 import asyncio
 import contextlib
 import hashlib
-import io
-import tarfile
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 
 import httpx
 import structlog
-from pydantic import SecretStr, ValidationError
+from pydantic import SecretStr
 
 from connectors.apps_containers import (
     LABEL_APP,
@@ -30,7 +28,6 @@ from connectors.apps_containers import (
     previous_of,
 )
 from connectors.apps_models import (
-    AppFile,
     Deploy,
     DeployDone,
     Deployed,
@@ -42,23 +39,27 @@ from connectors.apps_models import (
     Restored,
     undo_deploy,
 )
-from connectors.base import ServiceConnector, operations
-from goalkeeper.contracts.connector import OperationCall
+from connectors.apps_source import app_file
+from connectors.base import (
+    CANNOT_TELL,
+    DID_NOT_HAPPEN,
+    ServiceConnector,
+    happened,
+    operations,
+)
+from goalkeeper.contracts.connector import OperationCall, Reconciliation
 from goalkeeper.domain.credential import Credentials
 from goalkeeper.domain.errors import (
     CheckFailed,
     Conflict,
     GoalkeeperError,
-    InvalidGoal,
     NotFound,
 )
 from goalkeeper.domain.operation import Compensation, Operation, Risk
 
 log = structlog.get_logger(__name__)
 
-APP_FILE = "goalkeeper-app.json"
 MEMORY_MB = 256
-_APP_FILE_LIMIT = 64 * 1024
 _LOG_LINES = 50
 _GIVEN_UP = {"exited", "dead", "restarting"}
 _HTTP_TIMEOUT = httpx.Timeout(2)
@@ -183,6 +184,40 @@ class AppsConnector(ServiceConnector):
             endpoints = await self._bring_up(call, inputs.app, target, None)
             await self._remove_others(call, inputs.app, inputs.environment, again)
         return Restored(endpoints=endpoints)
+
+    async def look_for_deploy(self, call: OperationCall, _: Credentials) -> Reconciliation:
+        """It happened when each replica of the release runs, and did not when none is there."""
+        inputs: Deploy = call.inputs
+        release = release_id(inputs.app, inputs.environment, call.key)
+        ours = await self._release(inputs.app, inputs.environment, release)
+        running = [endpoint(c) for c in ours if c.state == "running"]
+        if ours and len(running) != inputs.replicas:
+            return CANNOT_TELL
+        if not ours:
+            return DID_NOT_HAPPEN
+        return happened(
+            DeployDone(
+                release=release,
+                endpoints=tuple(running),
+                replicas=inputs.replicas,
+                previous=previous_of(ours[0]),
+            )
+        )
+
+    async def look_for_restore(self, call: OperationCall, _: Credentials) -> Reconciliation:
+        """It happened when what ran before runs alone, or nothing where nothing ran."""
+        inputs: Restore = call.inputs
+        there = await self._all(inputs.app, inputs.environment)
+        if inputs.previous is None:
+            return DID_NOT_HAPPEN if there else happened(Restored(endpoints=()))
+        again = release_id(inputs.app, inputs.environment, inputs.release, "restored")
+        ours = [c for c in there if c.labels[LABEL_RELEASE] == again]
+        if not ours:
+            return DID_NOT_HAPPEN
+        running = [endpoint(c) for c in ours if c.state == "running"]
+        if len(running) != inputs.previous.replicas or len(ours) != len(there):
+            return CANNOT_TELL
+        return happened(Restored(endpoints=tuple(running)))
 
     async def monitor(self, call: OperationCall, _: Credentials) -> Monitored:
         """Ask every replica for its health until the time is over.
@@ -335,28 +370,6 @@ class AppsConnector(ServiceConnector):
                 f"(release {', '.join(sorted(strangers))}), so release {inputs.release} is not "
                 "taken back; decide by hand what should run"
             )
-
-
-def app_file(source: bytes) -> AppFile:
-    """How the source says that it is started.
-
-    Raises:
-        InvalidGoal: the file is not there, or says something else than it may.
-    """
-    try:
-        with tarfile.open(fileobj=io.BytesIO(source)) as tar:
-            member = tar.extractfile(APP_FILE)
-            raw = member.read(_APP_FILE_LIMIT) if member else b""
-        return AppFile.model_validate_json(raw)
-    except (KeyError, tarfile.TarError):
-        raise InvalidGoal(
-            f"the source has no '{APP_FILE}' at its root; add one, for example "
-            '{"command": ["python3", "app.py"], "port": 8080, "health_path": "/healthz"}'
-        ) from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise InvalidGoal(f"'{APP_FILE}' is wrong at {place}: {first['msg']}") from None
 
 
 def changes(inputs: Preview, image: str, running: Deployed | None) -> tuple[str, ...]:

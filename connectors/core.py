@@ -3,8 +3,8 @@
 It may not have any effect.
 """
 
-from connectors.base import ServiceConnector, operations
-from goalkeeper.contracts.connector import OperationCall
+from connectors.base import DID_NOT_HAPPEN, ServiceConnector, operations
+from goalkeeper.contracts.connector import OperationCall, Reconciliation
 from goalkeeper.domain.base import Json, Model
 from goalkeeper.domain.credential import Credentials
 from goalkeeper.domain.operation import Operation, Risk
@@ -45,6 +45,10 @@ class CoreConnector(ServiceConnector):
         """Answer the value."""
         inputs: Value = call.inputs
         return inputs
+
+    async def look_for_noop(self, _: OperationCall, __: Credentials) -> Reconciliation:
+        """Nothing ever happens."""
+        return DID_NOT_HAPPEN
 
     async def echo(self, call: OperationCall, _: Credentials) -> Value:
         """Answer the value."""

@@ -10,7 +10,13 @@ import random
 
 from pydantic import SecretStr
 
-from connectors.base import ServiceConnector, operations
+from connectors.base import (
+    CANNOT_TELL,
+    DID_NOT_HAPPEN,
+    ServiceConnector,
+    happened,
+    operations,
+)
 from connectors.git_models import (
     BranchDescribed,
     BranchMerged,
@@ -26,7 +32,7 @@ from connectors.git_models import (
 )
 from connectors.gitcli import MIB, GitCli
 from connectors.gitrepo import Clone, Commit, cloned
-from goalkeeper.contracts.connector import OperationCall
+from goalkeeper.contracts.connector import OperationCall, Reconciliation
 from goalkeeper.domain.credential import Credentials
 from goalkeeper.domain.errors import Conflict, InvalidGoal, NotFound, ServiceUnavailable
 from goalkeeper.domain.operation import Compensation, Operation, Risk
@@ -175,6 +181,47 @@ class GitConnector(ServiceConnector):
                 return done
         raise _contended(inputs.base)
 
+    async def look_for_merge_branch(
+        self, call: OperationCall, credentials: Credentials
+    ) -> Reconciliation:
+        """Whether the base holds our merge."""
+        inputs: MergeBranch = call.inputs
+        async with cloned(self._cli, inputs.repository, credentials.get("token")) as clone:
+            heads = await clone.fetch_branches(inputs.base)
+            if inputs.base not in heads:
+                return CANNOT_TELL
+            done = await _merged_before(clone, heads[inputs.base], inputs, call)
+        return happened(done) if done else DID_NOT_HAPPEN
+
+    async def look_for_revert_merge(
+        self, call: OperationCall, credentials: Credentials
+    ) -> Reconciliation:
+        """Whether the base holds a commit that takes the merge back."""
+        inputs: RevertMerge = call.inputs
+        async with cloned(self._cli, inputs.repository, credentials.get("token")) as clone:
+            heads = await clone.fetch_branches(inputs.base)
+            if inputs.base not in heads:
+                return CANNOT_TELL
+            done = await _reverted_before(clone, heads[inputs.base], inputs)
+        return happened(done) if done else DID_NOT_HAPPEN
+
+
+async def _merged_before(
+    clone: Clone, base: str, inputs: MergeBranch, call: OperationCall
+) -> BranchMerged | None:
+    """What an earlier attempt with the same key merged."""
+    for commit in await _carrying(clone, base, KEY_TRAILER, call.key):
+        if commit.parents[1:] == (inputs.expected_commit,):
+            return BranchMerged(commit=commit.id, base_before=commit.parents[0], merged=True)
+    return None
+
+
+async def _reverted_before(clone: Clone, base: str, inputs: RevertMerge) -> MergeReverted | None:
+    """The commit that took the merge back, if there is one."""
+    for commit in await _carrying(clone, base, REVERTS_TRAILER, inputs.merge_commit):
+        return MergeReverted(commit=commit.id, reverted=True)
+    return None
+
 
 async def _merge_once(
     clone: Clone, inputs: MergeBranch, call: OperationCall
@@ -182,9 +229,9 @@ async def _merge_once(
     heads = await clone.fetch_branches(inputs.base, inputs.branch)
     base = _head(heads, inputs.base, inputs.repository)
     # Looked for first: after a lost attempt the branch may have moved on, or be gone.
-    for commit in await _carrying(clone, base, KEY_TRAILER, call.key):
-        if commit.parents[1:] == (inputs.expected_commit,):
-            return BranchMerged(commit=commit.id, base_before=commit.parents[0], merged=True)
+    done = await _merged_before(clone, base, inputs, call)
+    if done is not None:
+        return done
     head = _head(heads, inputs.branch, inputs.repository)
     if head != inputs.expected_commit:
         raise clone.moved(inputs.branch, inputs.expected_commit, head)
@@ -219,8 +266,9 @@ async def _revert_once(
 ) -> MergeReverted | None:
     heads = await clone.fetch_branches(inputs.base)
     base = _head(heads, inputs.base, inputs.repository)
-    for commit in await _carrying(clone, base, REVERTS_TRAILER, inputs.merge_commit):
-        return MergeReverted(commit=commit.id, reverted=True)
+    done = await _reverted_before(clone, base, inputs)
+    if done is not None:
+        return done
     if not inputs.merged or not await clone.contains(base, inputs.merge_commit):
         return MergeReverted(commit=base, reverted=False)
     (merge,) = await clone.log(inputs.merge_commit, "--max-count=1")

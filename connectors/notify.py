@@ -17,8 +17,14 @@ from urllib.parse import urlsplit
 import httpx
 from pydantic import StringConstraints
 
-from connectors.base import ServiceConnector, operations
-from goalkeeper.contracts.connector import OperationCall
+from connectors.base import (
+    CANNOT_TELL,
+    DID_NOT_HAPPEN,
+    ServiceConnector,
+    happened,
+    operations,
+)
+from goalkeeper.contracts.connector import OperationCall, Reconciliation
 from goalkeeper.domain.base import Json, Model, Name, iso
 from goalkeeper.domain.credential import Credentials
 from goalkeeper.domain.errors import OperationFailed, RateLimited, ServiceUnavailable
@@ -88,6 +94,12 @@ class NotifyConnector(ServiceConnector):
         await self._post(self._webhook, entry)
         return Delivered(delivered_to=("feed", "webhook"))
 
+    async def look_for_send(self, call: OperationCall, _: Credentials) -> Reconciliation:
+        """What is in the feed was sent; whether a webhook has it too, nobody can ask."""
+        if not await asyncio.to_thread(holds, self._feed, call.key):
+            return DID_NOT_HAPPEN
+        return happened(Delivered(delivered_to=("feed",))) if self._webhook is None else CANNOT_TELL
+
     async def _post(self, url: str, entry: Mapping[str, Json]) -> None:
         """Post the entry; the receiver drops what it has by the key.
 
@@ -136,6 +148,16 @@ def append_once(feed: Path, entry: Mapping[str, Json]) -> bool:
         file.flush()
         os.fsync(file.fileno())
     return True
+
+
+def holds(feed: Path, key: str) -> bool:
+    """Whether an entry with this key is in the feed."""
+    try:
+        with feed.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH)
+            return any(_key(line) == key for line in file)
+    except FileNotFoundError:
+        return False
 
 
 def _key(line: bytes) -> Json:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from goalkeeper.domain.base import GoalId, TaskId
+from goalkeeper.domain.base import GoalId, TaskRef
 from goalkeeper.domain.errors import AuditBroken, InvalidGoal, NotFound
 from goalkeeper.domain.evidence import Evidence
 from goalkeeper.output import (
@@ -31,7 +31,7 @@ __all__ = ["EvidenceStore", "OutputLine", "OutputStream"]
 _POLL_SECONDS = 0.1
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _GOAL = TypeAdapter(GoalId)
-_TASK = TypeAdapter(TaskId)
+_TASK = TypeAdapter(TaskRef)
 
 
 class EvidenceStore:
@@ -92,6 +92,22 @@ class EvidenceStore:
         file = self._live(goal_id) / f"{_checked(_TASK, task_id)}.{generation:d}.log"
         return OutputStream(file, limit=self._output_limit, keep=self.put)
 
+    async def left(self, goal_id: str, task_id: str, generation: int) -> Evidence | None:
+        """What an attempt that was lost had printed, stored as evidence; None: nothing.
+
+        Raises:
+            InvalidGoal: an id is not one.
+            StoreUnavailable: it cannot be read or stored.
+        """
+        file = self._live(goal_id) / f"{_checked(_TASK, task_id)}.{generation:d}.log"
+        try:
+            content = await asyncio.to_thread(file.read_bytes)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise unavailable(file, error) from None
+        return await self.put(content, name="output.log")
+
     def read(self, goal_id: str, task_id: str | None = None) -> Iterator[OutputLine]:
         """The output that there is, task after task.
 
@@ -136,8 +152,9 @@ class EvidenceStore:
         if not folder.is_dir():
             return
         for file in sorted(folder.glob("*.log"), key=lambda f: (f.stat().st_mtime_ns, f.name)):
-            task = file.name.split(".")[0]
-            if wanted is None or task == wanted:
+            task = file.name.rsplit(".", 2)[0]
+            # An item's task is named TASK.INDEX, and belongs to TASK.
+            if wanted in (None, task, task.partition(".")[0]):
                 if file not in known:
                     known[file] = Tail(file, task)
                 yield known[file]

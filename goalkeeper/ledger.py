@@ -7,26 +7,28 @@ accessor only lets its holder revoke).
 import asyncio
 import json
 import sqlite3
-from collections.abc import Mapping
 from concurrent.futures import Future
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from pydantic import model_validator
+
 from goalkeeper.domain.base import Instant, Json, Model
+from goalkeeper.domain.dsse import Envelope
 from goalkeeper.domain.errors import Conflict, GrantMismatch, GrantSpent, NotFound
 from goalkeeper.sqlite_writer import SqliteWriter, prepare
 
 _SCHEMA = """
-CREATE TABLE spent(
+CREATE TABLE IF NOT EXISTS spent(
   grant_id TEXT NOT NULL,
   action_digest TEXT NOT NULL,
   holder TEXT NOT NULL,
   spent_at TEXT NOT NULL,
   PRIMARY KEY(grant_id, action_digest)
 ) WITHOUT ROWID;
-CREATE TABLE effects(
+CREATE TABLE IF NOT EXISTS effects(
   key TEXT PRIMARY KEY,
   goal_id TEXT NOT NULL,
   task_id TEXT NOT NULL,
@@ -39,8 +41,8 @@ CREATE TABLE effects(
   started_at TEXT NOT NULL,
   finished INTEGER
 );
-CREATE INDEX effects_of_goal ON effects(goal_id, finished);
-CREATE TABLE leases(
+CREATE INDEX IF NOT EXISTS effects_of_goal ON effects(goal_id, finished);
+CREATE TABLE IF NOT EXISTS leases(
   accessor TEXT PRIMARY KEY,
   role TEXT NOT NULL,
   goal_id TEXT NOT NULL,
@@ -50,9 +52,14 @@ CREATE TABLE leases(
   opened_at TEXT NOT NULL,
   closed_at TEXT
 ) WITHOUT ROWID;
-CREATE INDEX leases_alive ON leases(goal_id, task_id) WHERE closed_at IS NULL;
+CREATE TABLE IF NOT EXISTS attestations(
+  goal_id TEXT PRIMARY KEY,
+  envelope TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS leases_alive ON leases(goal_id, task_id) WHERE closed_at IS NULL;
 """
-_VERSION = 1
+_VERSION = 2
+"""A newer format only adds tables: the same script makes them all and brings old files up."""
 _EFFECT = (
     "SELECT key, goal_id, task_id, operation, action_digest, attempt, state, result, "
     "compensation, started_at FROM effects"
@@ -69,6 +76,23 @@ class EffectState(StrEnum):
     UNDONE = "undone"
 
 
+class Undo(Model):
+    """What undoes an effect: all that the undoing needs, so that it can be done long after."""
+
+    operation: str
+    inputs: dict[str, Json]
+    environment: str = ""
+    """Where it was done; empty where an older release wrote the entry."""
+    credentials: dict[str, str] = {}
+    """Credential slot → role."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _older(cls, value: Any) -> Any:
+        """Release 0.1 wrote a pair."""
+        return {"operation": value[0], "inputs": value[1]} if isinstance(value, list) else value
+
+
 class Effect(Model):
     """One operation carried out once under its idempotency key."""
 
@@ -81,8 +105,7 @@ class Effect(Model):
     """The attempt that began it."""
     state: EffectState
     result: Json = None
-    compensation: tuple[str, dict[str, Json]] | None = None
-    """The operation that undoes it, and that operation's inputs."""
+    compensation: Undo | None = None
     started_at: Instant
 
 
@@ -145,6 +168,25 @@ class Ledger:
         """Who used an approval for this action, if anybody."""
         return await self._writer.run(lambda c: _holder(c, grant_id, action_digest))
 
+    async def attest(self, goal_id: str, envelope: Envelope) -> None:
+        """Keep the gateway's word on who asks for a goal, which each task then need not carry."""
+        row = (goal_id, envelope.model_dump_json())
+        await self._writer.run(
+            lambda c: c.execute("INSERT OR REPLACE INTO attestations VALUES(?, ?)", row).rowcount
+        )
+
+    async def attestation(self, goal_id: str) -> Envelope | None:
+        """The gateway's word on who asks for a goal, as it was planned; not verified here."""
+
+        def job(connection: sqlite3.Connection) -> str | None:
+            found = connection.execute(
+                "SELECT envelope FROM attestations WHERE goal_id = ?", (goal_id,)
+            ).fetchone()
+            return None if found is None else str(found[0])
+
+        found = await self._writer.run(job)
+        return None if found is None else Envelope.model_validate_json(found)
+
     async def begin(
         self,
         key: str,
@@ -165,17 +207,12 @@ class Ledger:
         row = (key, goal_id, task_id, operation, action_digest, attempt, _now())
 
         def job(connection: sqlite3.Connection) -> Effect | None:
-            earlier = _effect(connection, key)
+            earlier = _known(connection, key, action_digest)
             if earlier is None:
                 connection.execute(
                     "INSERT INTO effects(key, goal_id, task_id, operation, action_digest, attempt, "
                     "state, started_at) VALUES(?, ?, ?, ?, ?, ?, 'started', ?)",
                     row,
-                )
-            elif earlier.action_digest != action_digest:
-                raise GrantMismatch(
-                    f"'{key}' was begun as another action: what would run now differs from what "
-                    "ran before. Retry the task by hand, which makes a new action of it."
                 )
             return earlier
 
@@ -186,9 +223,15 @@ class Ledger:
             claim.add_done_callback(lambda done: self._take_back(key, done))
             raise
 
-    async def finish(
-        self, key: str, *, result: Json, compensation: tuple[str, Mapping[str, Json]] | None
-    ) -> None:
+    async def known(self, key: str, *, action_digest: str) -> Effect | None:
+        """What is known of an action's effect, without claiming anything.
+
+        Raises:
+            GrantMismatch: the key belongs to another action.
+        """
+        return await self._writer.run(lambda c: _known(c, key, action_digest))
+
+    async def finish(self, key: str, *, result: Json, compensation: Undo | None) -> None:
         """Record that the effect happened, what came of it and how to undo it.
 
         A second report of the same effect changes nothing.
@@ -197,7 +240,8 @@ class Ledger:
             NotFound: nothing was begun under this key.
         """
         # Encoded here: a value that JSON cannot say must not fail the others in the transaction.
-        values = (_text(result), _text(compensation), key)
+        undo = compensation.model_dump() if compensation else None
+        values = (_text(result), _text(undo), key)
 
         def job(connection: sqlite3.Connection) -> None:
             if _existing(connection, key).state is EffectState.STARTED:
@@ -217,12 +261,22 @@ class Ledger:
         """What is known of a key."""
         return await self._writer.run(lambda c: _effect(c, key))
 
-    async def effects(self, goal_id: str) -> list[Effect]:
-        """A goal's effects in the order in which they finished; unfinished ones last."""
+    async def effects(self, goal_id: str, *, children: bool = False) -> list[Effect]:
+        """A goal's effects in the order in which they finished; unfinished ones last.
+
+        Args:
+            goal_id: whose.
+            children: also those of its child goals and theirs, whose ids begin with ``GOAL--``.
+        """
+        # A range, so that the index serves it: '.' follows '-' in ASCII.
+        below = (f"{goal_id}--", f"{goal_id}-.") if children else ("", "")
 
         def job(connection: sqlite3.Connection) -> list[Effect]:
-            query = f"{_EFFECT} WHERE goal_id = ? ORDER BY finished IS NULL, finished, rowid"
-            return [_as_effect(row) for row in connection.execute(query, (goal_id,))]
+            query = (
+                f"{_EFFECT} WHERE goal_id = ? OR (goal_id >= ? AND goal_id < ?) "
+                "ORDER BY finished IS NULL, finished, rowid"
+            )
+            return [_as_effect(row) for row in connection.execute(query, (goal_id, *below))]
 
         return await self._writer.run(job)
 
@@ -296,6 +350,16 @@ def _effect(connection: sqlite3.Connection, key: str) -> Effect | None:
     return None if row is None else _as_effect(row)
 
 
+def _known(connection: sqlite3.Connection, key: str, action_digest: str) -> Effect | None:
+    earlier = _effect(connection, key)
+    if earlier is not None and earlier.action_digest != action_digest:
+        raise GrantMismatch(
+            f"'{key}' was begun as another action: what would run now differs from what "
+            "ran before. Retry the task by hand, which makes a new action of it."
+        )
+    return earlier
+
+
 def _existing(connection: sqlite3.Connection, key: str) -> Effect:
     effect = _effect(connection, key)
     if effect is None:
@@ -320,8 +384,6 @@ def _do(connection: sqlite3.Connection, query: str, values: tuple[Any, ...]) -> 
 
 def _text(value: Any) -> str:
     """ASCII, since a lone surrogate in a result must not stop the ledger."""
-    if isinstance(value, tuple):
-        value = [value[0], dict(value[1])]
     return json.dumps(value, separators=(",", ":"))
 
 

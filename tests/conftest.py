@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 import structlog
+from hypothesis import settings
 
 from deploy.demo.hosting import DemoHost, running_git_host, store_tokens
 from goalkeeper import embedded
@@ -13,6 +14,10 @@ from goalkeeper.embedded.openbao import OpenBaoServer
 from goalkeeper.embedded.ports import Ports
 from goalkeeper.embedded.temporal import TemporalServer
 from goalkeeper.settings import Settings, load_settings
+
+# A busy machine is no failure.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 
 @pytest.fixture(autouse=True)

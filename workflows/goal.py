@@ -5,6 +5,8 @@ allowed is for policy and people to say.
 """
 
 import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 from pydantic import ValidationError
@@ -15,29 +17,44 @@ from temporalio.exceptions import ApplicationError, FailureError, is_cancelled_e
 from goalkeeper.contracts.goal import (
     QUERY_APPROVALS,
     QUERY_PROGRESS,
+    QUERY_SUMMARY,
     SIGNAL_DECISION,
+    SIGNAL_EVENT,
+    SIGNAL_LOCK,
+    UPDATE_CANCEL,
     UPDATE_CANCEL_TASK,
+    UPDATE_CHANGE_TASK,
     UPDATE_PAUSE,
     UPDATE_RESUME,
     UPDATE_RETRY_TASK,
+    UPDATE_SKIP_TASK,
     WORKFLOW,
+    CancelInput,
+    Carried,
     ControlInput,
     GoalInput,
     OpenRequest,
+    Phase,
+    PlannedGoal,
     Progress,
+    Summary,
+    TaskChangeInput,
     TaskControlInput,
 )
 from goalkeeper.domain.approval import Requester
 from goalkeeper.domain.audit import AuditEvent, AuditKind
+from goalkeeper.domain.base import Json
 from goalkeeper.domain.goal import Failure, GoalResult
 from goalkeeper.domain.plan import GoalState, TaskState
 from workflows import calls
 from workflows.approvals import Approvals
-from workflows.compensation import undo_all
-from workflows.outcome import ended, first_failure, outcome
+from workflows.control import Control, conflict
+from workflows.ending import Ending, to_its_end
+from workflows.locking import Locks
+from workflows.outcome import ended
 from workflows.scheduler import Scheduler
 from workflows.state import GoalRecord
-from workflows.tasks import CANCELLED, TaskRunner
+from workflows.tasks import TaskRunner
 
 _GOAL_STATE = SearchAttributeKey.for_keyword("GoalState")
 _GOAL_CONTRACT = SearchAttributeKey.for_keyword("GoalContract")
@@ -47,6 +64,10 @@ _EXAMPLE = (
     'Write for example {"contract": "read-file", '
     '"inputs": {"repository": "https://…", "path": "README.md"}}'
 )
+_DRAINING = timedelta(minutes=1)
+_MOMENT = timedelta(milliseconds=1)
+_LONGEST_HISTORY = 8_000
+"""Events: a cold replay has to stay well within the workflow task's 10 seconds."""
 _HOLDING = (GoalState.RUNNING, GoalState.AWAITING_APPROVAL, GoalState.PAUSED)
 
 
@@ -55,53 +76,71 @@ class GoalWorkflow:
     """Carries one goal out."""
 
     @workflow.init
-    def __init__(self, raw: Any) -> None:
+    def __init__(self, raw: Any = None, *_: Any) -> None:
         self._state = GoalState.PLANNING
         self._goal: GoalInput | None = None
         self._complaint = ""
         self._record: GoalRecord | None = None
         self._approvals: Approvals | None = None
         self._scheduler: Scheduler | None = None
+        self._locks: Locks | None = None
+        self._runner: TaskRunner | None = None
+        self._control: Control | None = None
+        self._ending: Ending | None = None
         self._early: list[Any] = []
         """Signals that came before there was a plan."""
+        self._early_events: list[Any] = []
+        self._early_grants: list[Any] = []
         self._paused = False
         self._cancelled = False
+        self._suggested = False
+        self._deferred = False
+        """Continuing as new has to wait for a task that takes long."""
+        self._compensate = True
+        """Whether a cancelled goal is undone."""
         self._failure: Failure | None = None
         try:
             # Validated here and not by the converter, so that a mistake gets a sentence of ours.
             self._goal = GoalInput.model_validate(raw)
         except ValidationError as error:
             self._complaint = _complaint(error)
+        carried = self._goal.carried if self._goal else None
+        if self._goal is not None and carried is not None and _continued():
+            # Here and not in `run`: what is signalled in the first activation finds the goal.
+            self._record = GoalRecord(carried.planned, carried, self._goal.parent)
+            self._build(self._record, carried)
+            self._state = self._phase(self._record)
 
     @workflow.run
-    async def run(self, raw: Any) -> GoalResult:
+    async def run(self, raw: Any = None, *_: Any) -> GoalResult:
         """Plan, carry out, undo where needed, and say what came of it."""
         if self._goal is None:
             raise self._unplanned(_invalid(self._complaint))
-        if (self._goal.contract is None) == (self._goal.definition is None):
+        if sum(w is not None for w in _wanted(self._goal)) != 1:
             raise self._unplanned(
                 _invalid(
-                    "give either 'contract' (a name) or 'definition' (a whole contract). "
-                    f"{_EXAMPLE}"
+                    "give exactly one of 'contract' (a name), 'definition' (a whole contract), "
+                    f"'rerun' and 'rollback'. {_EXAMPLE}"
                 )
             )
-        carried = self._goal.carried
-        if carried is not None and not _continued():
+        if self._goal.carried is not None and self._record is None:
             raise self._unplanned(_invalid("'carried' is not for callers: it would skip planning"))
-        if carried is None:
-            self._show(GoalState.PLANNING)
-            try:
-                planned = await calls.plan(workflow.info().workflow_id, self._goal)
-            except FailureError as error:
-                if is_cancelled_exception(error):
-                    # As it is: its cause, which `from None` removes, tells Temporal what it is.
-                    self._state = GoalState.CANCELLED
-                    raise
-                raise self._unplanned(_refused(error)) from None
-        else:
-            planned, self._paused = carried.planned, carried.paused
-        record = self._record = GoalRecord(planned, carried)
-        return await self._carry_out(record)
+        if self._record is None:
+            planned = await self._plan(self._goal)
+            self._record = GoalRecord(planned, None, self._goal.parent)
+            self._build(self._record, Carried(planned=planned, tasks=()))
+        return await self._carry_out(self._record)
+
+    async def _plan(self, goal: GoalInput) -> PlannedGoal:
+        self._show(GoalState.PLANNING)
+        try:
+            return await calls.plan(workflow.info().workflow_id, goal)
+        except FailureError as error:
+            if is_cancelled_exception(error):
+                # As it is: its cause, which `from None` removes, tells Temporal what it is.
+                self._state = GoalState.CANCELLED
+                raise
+            raise self._unplanned(_refused(error)) from None
 
     def _unplanned(self, why: ApplicationError) -> ApplicationError:
         """Keep why there is no plan for whoever asks later; no command, so nothing to replay."""
@@ -110,66 +149,163 @@ class GoalWorkflow:
         return why
 
     async def _carry_out(self, record: GoalRecord) -> GoalResult:
-        self._approvals = Approvals(record, carrying=self._carrying)
-        runner = TaskRunner(record, self._approvals, changed=self._changed, resumed=self._resumed)
-        scheduler = self._scheduler = Scheduler(
-            record, window=record.planned.window, run=runner.run, stopping=self._stopping
+        self._changed()
+        assert self._scheduler is not None
+        assert self._ending is not None
+        assert self._approvals is not None
+        if record.phase is Phase.TASKS:
+            await self._run_tasks(record, self._scheduler)
+            if self._unfinished(record):
+                await self._breathe()
+                if not self._cancelled:
+                    await self._continue(record)
+                self._approvals.withdraw()
+            self._ending.judge(cancelled=self._cancelled, compensate=self._compensate)
+            self._failure = self._ending.failure
+        if not await to_its_end(self._ending.go_on(), self._note_cancelled):
+            await self._breathe()
+            await self._continue(record)
+        return await self._conclude(record, self._ending)
+
+    def _build(self, record: GoalRecord, carried: Carried) -> None:
+        """Put the goal's parts together, as they were where it was carried over."""
+        self._paused, self._cancelled = carried.paused, carried.cancelled
+        self._compensate = carried.compensate
+        record.moved = self._look_at_history
+        self._locks = Locks(
+            [t.lock.name for t in record.plan.tasks if t.lock is not None],
+            goal_id=record.goal_id,
+            owner=record.root,
+            carried=carried.locks,
+            changed=self._changed,
+            carrying=self._carrying,
         )
-        scheduler.paused = self._paused
+        self._approvals = Approvals(record, carrying=self._carrying)
+        self._runner = TaskRunner(
+            record,
+            self._approvals,
+            self._locks,
+            carrying=self._carrying,
+            cancelled=lambda: self._cancelled,
+            stopping=lambda: self._cancelled or self._stopping(),
+            changed=self._changed,
+            resumed=self._resumed,
+            park=self._park,
+            again=self._again,
+        )
+        self._scheduler = self._scheduler_of(record, always=record.phase is not Phase.TASKS)
+        self._control = Control(record, self._approvals, self._scheduler)
+        self._ending = Ending(
+            record,
+            self._locks,
+            carrying=self._carrying,
+            show=self._show,
+            finally_scheduler=self._last_scheduler,
+            state=carried.ending,
+            failure=carried.failure,
+        )
+
+    def _scheduler_of(self, record: GoalRecord, *, always: bool) -> Scheduler:
+        assert self._runner is not None
+        scheduler = Scheduler(
+            record,
+            tasks=[t for t in record.plan.tasks if t.always is always],
+            window=record.planned.window,
+            run=self._runner.run,
+            halted=self._carrying if always else self._halted,
+            stopping=_never if always else self._stopping,
+        )
+        scheduler.paused = self._paused and not always
+        return scheduler
+
+    def _last_scheduler(self) -> Scheduler:
+        """Of the tasks that always run: neither pause nor cancellation holds them up."""
+        assert self._record is not None
+        self._scheduler = self._scheduler_of(self._record, always=True)
+        return self._scheduler
+
+    async def _run_tasks(self, record: GoalRecord, scheduler: Scheduler) -> None:
+        assert self._approvals is not None
         for early in self._early:
             await self._approvals.consider(early)
         self._early.clear()
-        self._changed()
+        for event in self._early_events:
+            self._take_event(event)
+        self._early_events.clear()
+        assert self._locks is not None
+        for grant in self._early_grants:
+            await self._locks.granted(grant)
+        self._early_grants.clear()
+        patience = asyncio.create_task(self._be_patient(scheduler))
         try:
             await scheduler.drain()
-            if self._unfinished(record):
-                await self._continue(record)
         except asyncio.CancelledError:
-            self._cancelled = True
-        # A cancellation must not stop what undoes and cleans up.
-        ending = asyncio.create_task(self._end(record, scheduler))
-        while not ending.done():
-            try:
-                await asyncio.shield(ending)
-            except asyncio.CancelledError:
-                self._cancelled = True
-        return ending.result()
+            self._note_cancelled()
+        finally:
+            patience.cancel()
+        if self._cancelled or not self._unfinished(record):
+            self._approvals.withdraw()
+            await to_its_end(self._cancel_all(scheduler), self._note_cancelled)
+
+    def _note_cancelled(self) -> None:
+        self._cancelled = True
 
     def _unfinished(self, record: GoalRecord) -> bool:
         """Stopped only in order to continue as new."""
-        left = record.count(TaskState.PENDING, TaskState.AWAITING_APPROVAL)
-        return self._carrying() and left > 0 and (self._paused or not record.bad)
+        if self._cancelled or not self._carrying():
+            return False
+        ended = all(record.settled(t.id) for t in record.plan.tasks if not t.always)
+        assert self._scheduler is not None
+        return not ended and (self._paused or not record.bad or self._scheduler.handlers_left())
+
+    async def _breathe(self) -> None:
+        """Take in what has come together with the last event, before this run ends.
+
+        A cancellation reaches the workflow after the signals and updates of the same activation:
+        without a pause it would be lost where one of those made the run continue as new.
+        """
+        try:
+            await workflow.sleep(_MOMENT)
+        except asyncio.CancelledError:
+            self._note_cancelled()
+        if workflow.cancellation_reason() is not None:
+            self._note_cancelled()
 
     async def _continue(self, record: GoalRecord) -> None:
         await workflow.wait_condition(workflow.all_handlers_finished)
         assert self._goal is not None
-        carried = record.carry(paused=self._paused)
+        assert self._locks is not None
+        assert self._ending is not None
+        carried = record.carry(
+            locks=self._locks.carry(),
+            ending=self._ending.state,
+            failure=self._ending.failure,
+            cancelled=self._cancelled,
+            compensate=self._compensate,
+            paused=self._paused,
+        )
         workflow.continue_as_new(self._goal.model_copy(update={"carried": carried}))
 
-    async def _cancel_all(self, scheduler: Scheduler) -> None:
+    async def _cancel_all(self, scheduler: Scheduler) -> bool:
         running = list(scheduler.running.values())
         for task in running:
             task.cancel()
         if running:
             await workflow.wait(running)
+        return True
 
-    async def _end(self, record: GoalRecord, scheduler: Scheduler) -> GoalResult:
-        assert self._approvals is not None
-        self._approvals.withdraw()
-        await self._cancel_all(scheduler)
-        self._failure = first_failure(record)
-        state = outcome(record, cancelled=self._cancelled, failure=self._failure)
-        if state is not GoalState.SUCCEEDED:
-            state = await self._undo(record, state)
-        never = TaskState.CANCELLED if self._cancelled else TaskState.SKIPPED
-        for task in record.in_state(TaskState.PENDING, TaskState.AWAITING_APPROVAL):
-            record.set(task.id, never)
-        await self._tidy(record)
+    async def _conclude(self, record: GoalRecord, ending: Ending) -> GoalResult:
+        state, self._failure = ending.state, ending.failure
+        assert state is not None
+        await to_its_end(self._write_end(record, state), self._note_cancelled)
+        return self._verdict(self._result(record, state))
+
+    async def _write_end(self, record: GoalRecord, state: GoalState) -> bool:
         await calls.record(ended(record, state, self._failure, cancelled=self._cancelled))
         self._show(state)
         record.version += 1
         await workflow.wait_condition(workflow.all_handlers_finished)
-        return self._verdict(self._result(record, state))
+        return True
 
     def _verdict(self, result: GoalResult) -> GoalResult:
         """Temporal's own status tells how the goal ended: Completed, Canceled or Failed.
@@ -180,36 +316,17 @@ class GoalWorkflow:
         """
         if result.state is GoalState.SUCCEEDED:
             return result
-        if self._cancelled and result.state is GoalState.CANCELLED:
+        asked_temporal = workflow.cancellation_reason() is not None
+        if asked_temporal and result.state is GoalState.CANCELLED:
             raise asyncio.CancelledError
         why = result.failure or Failure(
             code=result.state.value, message=f"the goal ended {result.state.value}"
         )
         raise ApplicationError(why.message, result, type=why.code, non_retryable=True)
 
-    async def _undo(self, record: GoalRecord, state: GoalState) -> GoalState:
-        if not record.effects or record.count(TaskState.UNKNOWN):
-            # What is unknown is for a person: undoing around it could make it worse.
-            return state
-        self._show(GoalState.COMPENSATING)
-        failures = await undo_all(record)
-        if not failures:
-            return GoalState.ROLLED_BACK
-        undone = "; ".join(f"{task}: {why}" for task, why in failures)
-        cause = self._failure.message if self._failure else "the goal was cancelled"
-        self._failure = Failure(
-            code="CompensationFailed",
-            message=f"{cause} — and not everything could be undone; do it by hand: {undone}"[:2000],
-        )
-        return GoalState.FAILED
-
-    async def _tidy(self, record: GoalRecord) -> None:
-        if any(t.credentials or t.operation.startswith("sandbox.") for t in record.plan.tasks):
-            await calls.clean_up(workflow.info().workflow_id)
-
     def _result(self, record: GoalRecord, state: GoalState) -> GoalResult:
         return GoalResult(
-            goal_id=workflow.info().workflow_id,
+            goal_id=record.goal_id,
             contract=record.plan.contract,
             state=state,
             plan_digest=record.plan_digest,
@@ -220,12 +337,51 @@ class GoalWorkflow:
     # What changes is shown.
 
     def _carrying(self) -> bool:
-        return workflow.info().is_continue_as_new_suggested()
+        """Whether this run is to end as soon as what runs has ended."""
+        return self._suggested
+
+    def _look_at_history(self) -> None:
+        """Take note of Temporal's suggestion to continue as new.
+
+        Only where something has happened that history holds: a condition that turned true by
+        itself would also do so while a rejected update is looked at, which replay knows nothing of.
+        """
+        info = workflow.info()
+        if info.is_continue_as_new_suggested():
+            long = info.get_current_history_length() >= _LONGEST_HISTORY
+            self._suggested = long or not self._deferred
+
+    async def _be_patient(self, scheduler: Scheduler) -> None:
+        """One long task must not hold up all others: they go on in this run for a while."""
+        await workflow.wait_condition(self._carrying)
+        try:
+            await workflow.wait_condition(lambda: not scheduler.running, timeout=_DRAINING)
+        except TimeoutError:
+            self._deferred = True
+            self._look_at_history()
+            scheduler.wake()
+
+    def _halted(self) -> bool:
+        """Nothing at all starts any more in this run."""
+        return self._cancelled or self._carrying()
 
     def _stopping(self) -> bool:
-        """No further task starts. A paused goal holds still, so that what failed may be retried."""
+        """The goal is over. A paused one holds still, so that what failed may be retried."""
         bad = self._record is not None and self._record.bad
-        return self._cancelled or self._carrying() or (bad and not self._paused)
+        return bad and not self._paused
+
+    def _park(self, task_id: str, parked: bool) -> None:
+        if self._scheduler is None:
+            return
+        if parked:
+            self._scheduler.parked[task_id] = None
+            self._scheduler.wake()
+        else:
+            self._scheduler.parked.pop(task_id, None)
+
+    def _again(self, task_ids: Sequence[str]) -> None:
+        assert self._scheduler is not None
+        self._scheduler.again(task_ids)
 
     async def _resumed(self) -> None:
         """Wait while the goal is paused; approval does not override a pause."""
@@ -233,20 +389,31 @@ class GoalWorkflow:
 
     def _changed(self) -> None:
         """A task moved: stop if one failed, and show the phase that follows."""
+        self._look_at_history()
         record, scheduler = self._record, self._scheduler
         if record is None or scheduler is None:
             return
-        scheduler.paused = self._paused
-        if record.bad and not self._paused and self._approvals is not None:
-            # Whoever is still asked need not answer any more: the goal is over.
-            self._approvals.withdraw()
-        if self._paused:
-            self._show(GoalState.PAUSED)
-        elif record.count(TaskState.AWAITING_APPROVAL):
-            self._show(GoalState.AWAITING_APPROVAL)
-        else:
-            self._show(GoalState.RUNNING)
+        in_tasks = record.phase is Phase.TASKS
+        scheduler.paused = self._paused and in_tasks
+        if in_tasks and self._stopping() and self._approvals is not None:
+            # Whoever is still asked whether something may run need not answer any more.
+            self._approvals.withdraw(outcomes=False)
+        self._show(self._phase(record))
         scheduler.wake()
+
+    def _phase(self, record: GoalRecord) -> GoalState:
+        """Where a goal that has a plan stands."""
+        if record.phase is Phase.COMPENSATION:
+            return GoalState.COMPENSATING
+        if self._paused and record.phase is Phase.TASKS:
+            return GoalState.PAUSED
+        if record.count(TaskState.AWAITING_APPROVAL) or self._questions(record):
+            return GoalState.AWAITING_APPROVAL
+        return GoalState.RUNNING
+
+    def _questions(self, record: GoalRecord) -> bool:
+        unknown = record.count(TaskState.UNKNOWN)
+        return unknown > 0 and any(a.closed is None for a in record.asked.values())
 
     def _show(self, state: GoalState) -> None:
         if state is self._state and state is not GoalState.PLANNING:
@@ -263,98 +430,141 @@ class GoalWorkflow:
             ]
         workflow.upsert_search_attributes(updates)
 
-    # What people and the gateway say.
+    # What people and the gateway say. A signal may come with any number of arguments: one that its
+    # handler cannot take would fail the workflow task again and again, and hold the goal for ever.
 
     @workflow.signal(name=SIGNAL_DECISION)
-    async def decision_made(self, signal: Any) -> None:
+    async def decision_made(self, signal: Any = None, *_: Any) -> None:
         """Count a decision of the gateway's; record and ignore anything else."""
+        self._look_at_history()
         if self._approvals is None:
             self._early.append(signal)
             return
         await self._approvals.consider(signal)
         self._changed()
 
+    @workflow.signal(name=SIGNAL_EVENT)
+    async def event(self, signal: Any = None, *_: Any) -> None:
+        """Keep an event for the tasks that wait for one of its name; ignore anything else."""
+        if self._runner is None or self._record is None:
+            self._early_events.append(signal)
+            return
+        self._take_event(signal)
+
+    def _take_event(self, signal: Any) -> None:
+        assert self._runner is not None
+        assert self._record is not None
+        why = self._runner.waits.arrived(signal)
+        if why is not None:
+            self._record.refuse(why)
+        self._changed()
+
+    @workflow.signal(name=SIGNAL_LOCK)
+    async def lock_granted(self, signal: Any = None, *_: Any) -> None:
+        """A lock's workflow gives this goal its turn."""
+        if self._locks is None:
+            # Perhaps meant for an earlier goal of this id: then it is given back.
+            self._early_grants.append(signal)
+            return
+        await self._locks.granted(signal)
+
     @workflow.update(name=UPDATE_PAUSE)
     async def pause(self, control: ControlInput) -> None:
         """Start nothing further; what runs goes on, people may still decide."""
         self._paused = True
-        await self._control("pause", control)
+        await self._controlled("pause", control)
 
     @workflow.update(name=UPDATE_RESUME)
     async def resume(self, control: ControlInput) -> None:
         """Go on after a pause."""
         self._paused = False
-        await self._control("resume", control)
+        await self._controlled("resume", control)
+
+    @workflow.update(name=UPDATE_CANCEL)
+    async def cancel(self, control: CancelInput) -> None:
+        """Stop the goal; what it did is undone, or stays where the caller wants that."""
+        assert self._scheduler is not None
+        self._cancelled, self._compensate = True, control.compensate
+        for task in list(self._scheduler.running.values()):
+            task.cancel()
+        what = "cancel" if control.compensate else "cancel without compensation"
+        await self._controlled(what, control)
 
     @workflow.update(name=UPDATE_CANCEL_TASK)
     async def cancel_task(self, control: TaskControlInput) -> None:
         """Stop one task that is pending, waiting or running."""
-        assert self._record is not None
-        assert self._scheduler is not None
-        running = self._scheduler.running.get(control.task_id)
-        if running is not None:
-            running.cancel()
-        else:
-            self._record.set(control.task_id, TaskState.CANCELLED, failure=CANCELLED)
-        await self._control("cancel_task", control, control.task_id)
+        self._hands().cancel(control.task_id)
+        await self._controlled("cancel_task", control, control.task_id)
 
     @workflow.update(name=UPDATE_RETRY_TASK)
     async def retry_task(self, control: TaskControlInput) -> None:
         """Run a failed or cancelled task again, as a new generation that is approved anew."""
-        assert self._record is not None
-        assert self._scheduler is not None
-        task = self._record.tasks[control.task_id]
-        self._record.set(
-            control.task_id,
-            TaskState.PENDING,
-            generation=task.generation + 1,
-            failure=None,
-            started_at=None,
-            ended_at=None,
-        )
-        self._scheduler.offer(control.task_id)
-        await self._control("retry_task", control, control.task_id)
+        self._hands().retry(control.task_id)
+        await self._controlled("retry_task", control, control.task_id)
+
+    @workflow.update(name=UPDATE_SKIP_TASK)
+    async def skip_task(self, control: TaskControlInput) -> None:
+        """Pass over a task; what needs it goes on as if it had succeeded, without its outputs."""
+        await self._hands().skip(control.task_id, control.reason)
+        await self._controlled("skip_task", control, control.task_id)
+
+    @workflow.update(name=UPDATE_CHANGE_TASK)
+    async def change_task(self, control: TaskChangeInput) -> None:
+        """Give a task that has not begun other inputs, and ask again where that needs it."""
+        try:
+            await self._hands().change(control)
+        except FailureError as error:
+            raise _refused(error) from None
+        names: list[Json] = [*sorted(control.inputs)]
+        await self._controlled("change_task", control, control.task_id, inputs=names)
 
     @pause.validator
     def _may_pause(self, control: ControlInput) -> None:
         self._must_be_going()
         if self._paused:
-            raise _conflict("the goal is paused already")
+            raise conflict("the goal is paused already")
 
     @resume.validator
     def _may_resume(self, control: ControlInput) -> None:
         self._must_be_going()
         if not self._paused:
-            raise _conflict("the goal is not paused")
+            raise conflict("the goal is not paused")
+
+    @cancel.validator
+    def _may_be_cancelled(self, control: CancelInput) -> None:
+        self._must_be_going()
 
     @cancel_task.validator
     def _may_cancel(self, control: TaskControlInput) -> None:
-        state = self._state_of(control.task_id)
-        if state not in (TaskState.PENDING, TaskState.AWAITING_APPROVAL, TaskState.RUNNING):
-            raise _conflict(f"task '{control.task_id}' is {state.value} and cannot be cancelled")
+        self._hands().may_cancel(control.task_id)
 
     @retry_task.validator
     def _may_retry(self, control: TaskControlInput) -> None:
-        state = self._state_of(control.task_id)
-        if state not in (TaskState.FAILED, TaskState.CANCELLED):
-            raise _conflict(
-                f"task '{control.task_id}' is {state.value}; only a failed or cancelled one is "
-                "retried"
-            )
+        self._hands().may_retry(control.task_id)
+
+    @skip_task.validator
+    def _may_skip(self, control: TaskControlInput) -> None:
+        self._hands().may_skip(control)
+
+    @change_task.validator
+    def _may_change(self, control: TaskChangeInput) -> None:
+        self._hands().may_change(control)
 
     def _must_be_going(self) -> None:
-        if self._record is None or self._state not in _HOLDING:
-            raise _conflict(f"the goal is {self._state.value}")
+        record = self._record
+        if self._cancelled or record is None or record.phase is not Phase.TASKS:
+            raise conflict(f"the goal is {self._state.value}")
+        if self._state not in _HOLDING:
+            raise conflict(f"the goal is {self._state.value}")
 
-    def _state_of(self, task_id: str) -> TaskState:
+    def _hands(self) -> Control:
         self._must_be_going()
-        if self._record is None or task_id not in self._record.tasks:
-            raise ApplicationError(
-                f"the goal has no task '{task_id}'", type="NotFound", non_retryable=True
-            )
-        return self._record.state(task_id)
+        assert self._control is not None
+        return self._control
 
-    async def _control(self, what: str, control: ControlInput, task_id: str = "") -> None:
+    async def _controlled(
+        self, what: str, control: ControlInput, task_id: str = "", **more: Json
+    ) -> None:
         assert self._record is not None
         self._record.version += 1
         self._changed()
@@ -362,11 +572,11 @@ class GoalWorkflow:
             AuditEvent(
                 id=f"{workflow.info().first_execution_run_id}/control/{workflow.uuid4()}",
                 time=workflow.now(),
-                kind=AuditKind.CONTROL,
+                kind=AuditKind.TASK_CHANGED if more else AuditKind.CONTROL,
                 actor=f"claimed:{control.actor}"[:200],
                 goal_id=workflow.info().workflow_id,
                 task_id=task_id,
-                detail={"what": what, "reason": control.reason},
+                detail={"what": what, "reason": control.reason, **more},
             )
         )
 
@@ -380,7 +590,7 @@ class GoalWorkflow:
         if record is None:
             return Progress(
                 goal_id=info.workflow_id,
-                contract=(self._goal.contract if self._goal else None) or "",
+                contract=self._contract(),
                 state=self._state,
                 version=0,
                 requester=Requester(id=claimed or "unknown"),
@@ -394,17 +604,42 @@ class GoalWorkflow:
             version=record.version,
             requester=record.planned.requester,
             plan=record.plan,
-            verdicts=record.planned.verdicts,
+            verdicts=record.verdicts,
             tasks=tuple(record.tasks.values()),
             requests=tuple(a.view() for a in record.asked.values()),
             refused_decisions=tuple(record.refused),
             failure=self._failure,
         )
 
+    @workflow.query(name=QUERY_SUMMARY)
+    def summary(self) -> Summary:
+        """How the goal stands, in a few lines whatever its size."""
+        record = self._record
+        return Summary(
+            goal_id=workflow.info().workflow_id,
+            contract=self._contract(),
+            environment=record.plan.environment if record else "",
+            state=self._state,
+            version=record.version if record else 0,
+            counts=record.counts if record else {},
+            open_requests=len(record.open_requests()) if record else 0,
+            waits_for_locks=self._locks.waiting_for if self._locks else (),
+            failure=self._failure,
+        )
+
+    def _contract(self) -> str:
+        if self._record is not None:
+            return self._record.plan.contract
+        return (self._goal.contract if self._goal else None) or ""
+
     @workflow.query(name=QUERY_APPROVALS)
     def approvals(self) -> list[OpenRequest]:
         """The requests of this goal, open and closed."""
         return [a.view() for a in self._record.asked.values()] if self._record else []
+
+
+def _never() -> bool:
+    return False
 
 
 def _refused(error: FailureError) -> ApplicationError:
@@ -419,12 +654,13 @@ def _continued() -> bool:
     return bool(info.continued_run_id) and not info.cron_schedule and info.attempt == 1
 
 
+def _wanted(goal: GoalInput) -> tuple[object, ...]:
+    """The ways to say what is wanted, of which a goal uses one."""
+    return goal.contract, goal.definition, goal.rerun, goal.rollback
+
+
 def _invalid(message: str) -> ApplicationError:
     return ApplicationError(message, type="InvalidGoal", non_retryable=True)
-
-
-def _conflict(message: str) -> ApplicationError:
-    return ApplicationError(message, type="Conflict", non_retryable=True)
 
 
 def _complaint(error: ValidationError) -> str:

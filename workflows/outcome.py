@@ -16,23 +16,24 @@ _DENIALS = frozenset({"ApprovalDenied", "ApprovalExpired"})
 
 def first_failure(record: GoalRecord) -> Failure | None:
     """Why the goal did not succeed: first what is unknown, then what failed or was stopped."""
-    for task in record.in_state(TaskState.UNKNOWN, TaskState.FAILED, TaskState.CANCELLED):
-        if task.failure is not None:
-            return Failure(
-                code=task.failure.code, message=f"task '{task.id}': {task.failure.message}"[:2000]
-            )
+    for task_id in record.stoppers():
+        failure = record.tasks[task_id].failure
+        if failure is not None:
+            told = f"task '{task_id}': {failure.message}"
+            return Failure(code=failure.code, message=told[:2000])
     return None
 
 
 def outcome(record: GoalRecord, *, cancelled: bool, failure: Failure | None) -> GoalState:
-    """Where the goal stands before anything is undone."""
+    """Where the goal stands before anything is undone; tasks that always run do not count yet."""
     if cancelled:
         return GoalState.CANCELLED
     if failure is not None and failure.code in _DENIALS:
         return GoalState.DENIED
-    if record.count(TaskState.FAILED, TaskState.UNKNOWN):
+    stoppers = record.stoppers()
+    if any(record.state(t) in (TaskState.FAILED, TaskState.UNKNOWN) for t in stoppers):
         return GoalState.FAILED
-    if record.count(TaskState.SUCCEEDED) == len(record.tasks):
+    if not stoppers and all(record.settled(t.id) for t in record.plan.tasks if not t.always):
         return GoalState.SUCCEEDED
     return GoalState.CANCELLED
 

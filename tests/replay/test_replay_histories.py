@@ -13,6 +13,7 @@ from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer
 from temporalio.workflow import NondeterminismError
 
+from goalkeeper.contracts.activities import ExecuteResult
 from goalkeeper.temporal import plugin
 from tests.replay.record import HISTORIES, NAME, WAYS, recorded
 from workflows import calls
@@ -42,8 +43,9 @@ def test_every_way_that_a_goal_can_go_is_recorded() -> None:
     assert len(recorded("continued")) > 1
 
 
-async def _nothing(*_: Any, **__: Any) -> None:
+async def _nothing(*_: Any, **__: Any) -> ExecuteResult:
     """What a careless change might leave out."""
+    return ExecuteResult()
 
 
 @pytest.mark.parametrize(
@@ -69,14 +71,14 @@ async def test_another_retry_of_an_activity_is_another_identity(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Activity ids belong to what is compared: a new scheme would orphan running tasks."""
-    original = workflow.execute_activity
+    original = workflow.start_activity
 
     def renamed(*arguments: Any, **options: Any) -> Any:
         if "activity_id" in options:
             options["activity_id"] += "-new"
         return original(*arguments, **options)
 
-    monkeypatch.setattr(workflow, "execute_activity", renamed)
+    monkeypatch.setattr(workflow, "start_activity", renamed)
     with pytest.raises(NondeterminismError):
         await replay(recorded("rolled-back")[0])
 

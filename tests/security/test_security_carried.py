@@ -36,6 +36,7 @@ async def forged(intruder: Intruder) -> GoalInput:
     assert plan is not None
     planned = PlannedGoal(
         plan=plan,
+        plan_digest=plan.digest,
         requester=Requester(id="dana"),
         verdicts={t.id: Verdict(effect=Effect.ALLOW) for t in plan.tasks},
         policy_version=asked.request.actions[0].policy_version,

@@ -11,11 +11,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from google.protobuf.json_format import ParseDict
+from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
+from temporalio.converter import DataConverter
 from temporalio.exceptions import ApplicationError
-from temporalio.worker import Worker
 
-from activities.goal import GoalActivities
 from activities.parts import Parts
 from connectors.core import CoreConnector
 from goalkeeper.audit import AuditLog
@@ -43,11 +44,12 @@ from goalkeeper.domain.goal import GoalResult
 from goalkeeper.evidence import EvidenceStore
 from goalkeeper.identities import Identities
 from goalkeeper.ledger import Ledger
+from goalkeeper.payloads import PayloadKeys
 from goalkeeper.policy import PolicyEngine
 from goalkeeper.settings import Settings, load_settings
 from goalkeeper.telemetry import tracing
 from goalkeeper.temporal import connect
-from goalkeeper.worker import build_worker
+from goalkeeper.worker import running_workers
 from tests.support.fakes import FakeConnector, FakeRegistry, FakeVault, LocalSigner
 
 IDENTITIES = """
@@ -91,8 +93,10 @@ class Engine:
             goal = GoalInput(contract=contract, inputs=inputs)
         else:
             goal = GoalInput(definition=contract, inputs=inputs)
-        if requester is None:
-            return goal
+        return goal if requester is None else await self.attested(goal, goal_id, requester)
+
+    async def attested(self, goal: GoalInput, goal_id: str, requester: str = "dana") -> GoalInput:
+        """A workflow's input with the gateway's word on who asks."""
         statement = Submission(
             goal_id=goal_id, person=requester, input_digest=goal.digest, at=datetime.now(UTC)
         )
@@ -180,7 +184,11 @@ class Engine:
 
 
 def make_parts(
-    folder: Path, vault: FakeVault, fake: FakeConnector, policy: str | None = None
+    folder: Path,
+    vault: FakeVault,
+    fake: FakeConnector,
+    policy: str | None = None,
+    contracts: tuple[Path, ...] = (),
 ) -> Parts:
     """Real stores in a folder, fake connector and Vault."""
     people = folder / "identities.yaml"
@@ -194,7 +202,7 @@ def make_parts(
         registry=FakeRegistry((fake, CoreConnector())),
         policy=PolicyEngine(policy) if policy else PolicyEngine.load(),
         identities=Identities.load(people),
-        catalogue=Catalogue(),
+        catalogue=Catalogue(contracts),
         vault=vault,
         audit=AuditLog.open(folder / "audit.sqlite"),
         ledger=Ledger.open(folder / "ledger.sqlite"),
@@ -206,23 +214,27 @@ def make_parts(
 
 @asynccontextmanager
 async def running_engine(
-    address: str, folder: Path, *, policy: str | None = None, **settings: Any
+    address: str,
+    folder: Path,
+    *,
+    policy: str | None = None,
+    keys: PayloadKeys | None = None,
+    **settings: Any,
 ) -> AsyncIterator[Engine]:
-    """A worker with fresh stores for the length of the block."""
+    """A worker with fresh stores for the length of the block; encrypted where keys are given."""
     chosen = load_settings(
         folder,
         environ={},
         temporal_address=address,
         task_queue=f"test-{uuid.uuid4().hex[:8]}",
+        payload_encryption=keys is not None,
         **settings,
     )
     vault, fake = FakeVault(), FakeConnector()
-    parts = make_parts(folder, vault, fake, policy)
-    client = await connect(chosen, interceptors=tracing(chosen, "test"))
-    worker: Worker = build_worker(chosen, client, parts)
-    assert GoalActivities(parts).all
+    parts = make_parts(folder, vault, fake, policy, chosen.contracts)
+    client = await connect(chosen, interceptors=tracing(chosen, "test"), keys=keys)
     try:
-        async with worker:
+        async with running_workers(chosen, client, parts):
             yield Engine(client, chosen, parts, vault, fake)
     finally:
         await parts.audit.aclose()
@@ -231,8 +243,21 @@ async def running_engine(
 
 async def history_text(handle: WorkflowHandle[Any, Any]) -> str:
     """A workflow's whole history as text, payloads decoded."""
-    history = await handle.fetch_history()
-    return _decoded(json.loads(history.to_json()))
+    history: dict[str, Any] = json.loads((await handle.fetch_history()).to_json())
+    await _open_payloads(history, handle._client.data_converter)
+    return _decoded(history)
+
+
+async def _open_payloads(value: Any, converter: DataConverter) -> None:
+    """Put what is sealed or lies elsewhere into its place."""
+    for inner in value.values() if isinstance(value, dict) else value:
+        if isinstance(inner, dict) and isinstance(inner.get("data"), str):
+            payloads = Payloads(payloads=[ParseDict(inner, Payload())])
+            # As the SDK does for the payloads of failures: it has no public way for a single one.
+            await converter._transform_inbound_payloads(payloads)
+            inner["data"] = base64.b64encode(payloads.payloads[0].data).decode()
+        elif isinstance(inner, dict | list):
+            await _open_payloads(inner, converter)
 
 
 def _decoded(value: Any) -> str:

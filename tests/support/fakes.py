@@ -82,7 +82,7 @@ class FakeVault:
 class FakeInputs(Model):
     """What to do, and with what."""
 
-    do: Literal["ok", "fail", "flaky", "hang"] = "ok"
+    do: Literal["ok", "fail", "flaky", "hang", "late"] = "ok"
     value: Json = None
     environment: str | None = None
 
@@ -135,9 +135,11 @@ class FakeConnector:
         self.started = asyncio.Event()
         """Set when an attempt hangs."""
         self.cancelled: list[str] = []
+        self.let = asyncio.Event()
+        """Lets attempts go on that are told to be late."""
 
     async def execute(self, call: OperationCall, credentials: Credentials) -> OperationResult:
-        """Succeed, fail, fail once, or hang."""
+        """Succeed, fail, fail once, hang, or fail once and late."""
         self.tries[call.task_id] += 1
         inputs: FakeInputs = call.inputs
         if credentials:
@@ -148,6 +150,11 @@ class FakeConnector:
             raise OperationFailed(f"'{call.task_id}' was told to fail")
         if inputs.do == "flaky" and self.tries[call.task_id] == 1:
             raise ServiceUnavailable("not yet")
+        if inputs.do == "late":
+            self.started.set()
+            await self.let.wait()
+            if self.tries[call.task_id] == 1:
+                raise OperationFailed("too late")
         if inputs.do == "hang":
             await self._hang(call.task_id)
         self.done.append((call.task_id, call.operation, inputs.value))

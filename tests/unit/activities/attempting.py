@@ -7,8 +7,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 
-from activities.attempt import Attempt, Work
+from activities.attempt import Attempt
 from activities.parts import Parts
+from activities.work import Work
 from goalkeeper.contracts.activities import ExecuteResult
 from goalkeeper.contracts.connector import (
     Connector,
@@ -19,6 +20,7 @@ from goalkeeper.contracts.connector import (
 from goalkeeper.domain.base import Json, Model
 from goalkeeper.domain.credential import Credentials
 from goalkeeper.domain.operation import Compensation, Operation, Risk
+from goalkeeper.ledger import Undo
 from tests.support.engine import make_parts
 from tests.support.fakes import FakeConnector, FakeVault
 from tests.unit.domain.approving import an_action
@@ -41,6 +43,16 @@ class Taken(Model):
 def answer(value: Json = "done", **more: Any) -> OperationResult:
     """An ordinary result."""
     return OperationResult(Taken(value=value), **more)
+
+
+def undo_of(value: Json) -> Undo:
+    """What undoes an operation that answered this."""
+    return Undo(
+        operation="work.undo",
+        inputs={"value": value},
+        environment="production",
+        credentials={"token": "git-writer"},
+    )
 
 
 def _operations() -> dict[str, Operation]:
@@ -111,6 +123,7 @@ class Bench:
     def work(self, operation: str, connector: Connector, *, attempt: int = 1, **more: Any) -> Work:
         """One attempt's work."""
         credentials = more.pop("credentials", {"token": "git-writer"})
+        unwanted = more.pop("unwanted", False)
         action = an_action(
             operation=operation, inputs={"value": 1}, credentials=credentials, **more
         )
@@ -130,6 +143,7 @@ class Bench:
             ),
             origin=f"run-1/{action.task_id}.{action.generation}/{attempt}",
             ttl=timedelta(minutes=1),
+            unwanted=lambda: unwanted,
         )
 
     async def run(

@@ -21,7 +21,7 @@ from goalkeeper.domain.errors import (
     TransientError,
     VaultUnavailable,
 )
-from tests.unit.activities.attempting import Bench, Knowing, Told, answer
+from tests.unit.activities.attempting import Bench, Knowing, Told, answer, undo_of
 
 KEY = "ship-1.run-1.merge.0"
 
@@ -43,7 +43,7 @@ async def test_intent_and_claim_are_durable_before_anything_is_done(desk: Bench)
     effect = await desk.parts.ledger.effect(KEY)
     assert effect is not None
     assert effect.state == "done"
-    assert effect.compensation == ("work.undo", {"value": "merged"})
+    assert effect.compensation == undo_of("merged")
     assert result.outputs == {"value": "merged"}
     assert result.compensable
 
@@ -125,7 +125,7 @@ async def test_a_lost_attempt_that_took_effect_is_finished_from_what_is_found(de
     assert desk.last["outcome"] == "succeeded"
     effect = await desk.parts.ledger.effect(KEY)
     assert effect is not None
-    assert effect.compensation == ("work.undo", {"value": "found"})
+    assert effect.compensation == undo_of("found")
     assert desk.vault.alive == {}
 
 

@@ -11,13 +11,25 @@ from temporalio.activity import ActivityCancellationDetails
 from temporalio.testing import ActivityEnvironment
 
 from activities.goal import GoalActivities
-from goalkeeper.contracts.activities import Asker, CleanUpInput, ExecuteInput
-from goalkeeper.contracts.connector import OperationCall, OperationResult
+from activities.work import effect_key
+from goalkeeper.contracts.activities import Asker, CleanUpInput, CompensateInput, ExecuteInput
+from goalkeeper.contracts.connector import (
+    Happened,
+    OperationCall,
+    OperationResult,
+    Reconciliation,
+)
 from goalkeeper.domain.approval import Requester
 from goalkeeper.domain.credential import Credentials
-from goalkeeper.domain.errors import ApprovalNeeded, GrantMismatch, InvalidGoal, VaultUnavailable
+from goalkeeper.domain.errors import (
+    ApprovalNeeded,
+    GrantMismatch,
+    InvalidGoal,
+    OutcomeUnknown,
+    VaultUnavailable,
+)
 from tests.support.fakes import FakeRegistry
-from tests.unit.activities.attempting import Bench, Told, answer
+from tests.unit.activities.attempting import Bench, Knowing, Told, answer
 from tests.unit.domain.approving import an_action
 
 ASKER = Asker(requester=Requester(id="dana"), contract="test", run="run-1")
@@ -171,3 +183,34 @@ async def test_cleaning_up_ends_the_goal_s_leases_and_is_repeated_until_it_is_do
     await environment().run(made.clean_up, CleanUpInput(goal_id="ship-1"))
     assert desk.vault.alive == {}
     assert [lease.goal_id for lease in await desk.parts.ledger.open_leases()] == ["ship-2"]
+
+
+@pytest.mark.parametrize("happened", [Happened.YES, Happened.NO, Happened.CANNOT_TELL])
+async def test_undoing_asks_first_what_became_of_a_lost_attempt(
+    desk: Bench, happened: Happened
+) -> None:
+    """What took effect is undone, what did not is forgotten, and a riddle stays one."""
+    found = Reconciliation(happened, answer("there") if happened is Happened.YES else None)
+    connector = Knowing(lambda *_: found)
+    made, order = activities(desk, connector), given("work.once", credentials={})
+    forward = made._actual(order.action)
+    key = effect_key(forward, ASKER)
+    await desk.parts.ledger.begin(
+        key,
+        goal_id="ship-1",
+        task_id="merge",
+        operation="work.once",
+        action_digest=forward.digest,
+        attempt=1,
+    )
+    undoing = environment().run(made.compensate, CompensateInput(action=forward, asker=ASKER))
+    if happened is Happened.CANNOT_TELL:
+        with pytest.raises(OutcomeUnknown):
+            await undoing
+    else:
+        await undoing
+    effect = await desk.parts.ledger.effect(key)
+    states = {Happened.YES: "undone", Happened.CANNOT_TELL: "started"}
+    assert (effect.state if effect else None) == states.get(happened)
+    done = [(c.operation, c.inputs.value) for c in connector.calls]
+    assert done == ([("work.undo", "there")] if happened is Happened.YES else [])

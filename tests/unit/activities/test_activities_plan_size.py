@@ -7,22 +7,25 @@ from goalkeeper.domain.errors import InvalidGoal
 from goalkeeper.domain.plan import Plan, PlanTask
 
 
-def plan(tasks: int) -> Plan:
-    """So many tasks that do nothing."""
+def plan(tasks: int, text: str = "") -> Plan:
+    """So many tasks that do nothing, with a text each."""
     return Plan(
         contract="wide",
         contract_digest="sha256:" + "0" * 64,
         environment="development",
-        tasks=tuple(PlanTask(id=f"t{i}", operation="core.noop") for i in range(tasks)),
+        tasks=tuple(
+            PlanTask(id=f"t{i}", operation="core.noop", inputs={"value": text})
+            for i in range(tasks)
+        ),
     )
 
 
 def test_a_plan_that_is_too_large_is_refused_with_its_size() -> None:
-    """Temporal's own complaint would come in the middle, and name a payload."""
-    with pytest.raises(InvalidGoal, match=r"10000 tasks make \d+ KiB"):
-        _check_size(plan(10_000))
+    """Before anything has run, and with what to do about it."""
+    with pytest.raises(InvalidGoal, match=r"10000 tasks make \d+ MiB, and at most 32 MiB"):
+        _check_size(plan(10_000, "x" * 4000))
 
 
-def test_a_thousand_tasks_fit() -> None:
-    """As the benchmark's fan-out has."""
-    _check_size(plan(1_000))
+def test_ten_thousand_tasks_fit() -> None:
+    """Two kilobytes of inputs each."""
+    _check_size(plan(10_000, "x" * 2000))

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -13,7 +14,7 @@ import pytest
 
 from goalkeeper.domain.base import Json
 from goalkeeper.domain.errors import Conflict, GrantMismatch, GrantSpent, NotFound, StoreUnavailable
-from goalkeeper.ledger import Effect, EffectState, Ledger
+from goalkeeper.ledger import Effect, EffectState, Ledger, Undo
 
 ROOT = Path(__file__).parents[3]
 NOON = datetime(2025, 1, 1, 12, tzinfo=UTC)
@@ -159,14 +160,18 @@ async def test_a_finished_effect_gives_its_result_to_a_retry(ledger: Ledger) -> 
     """What it answered and how to undo it come back as they were."""
     await begin(ledger, "g.merge.0")
     result: Json = {"commit": "abc", "big": 2**60, "odd": "\ud800 ü", "list": [1, None, 0.5]}
-    await ledger.finish(
-        "g.merge.0", result=result, compensation=("git.revert_merge", {"commit": "abc"})
+    undo = Undo(
+        operation="git.revert_merge",
+        inputs={"commit": "abc", "odd": "\ud800"},
+        environment="production",
+        credentials={"token": "git-writer"},
     )
+    await ledger.finish("g.merge.0", result=result, compensation=undo)
     earlier = await begin(ledger, "g.merge.0", attempt=2)
     assert earlier is not None
     assert earlier.state is EffectState.DONE
     assert earlier.result == result
-    assert earlier.compensation == ("git.revert_merge", {"commit": "abc"})
+    assert earlier.compensation == undo
     assert await ledger.effect("g.merge.0") == earlier
 
 
@@ -174,7 +179,7 @@ async def test_a_second_report_of_an_effect_changes_nothing(ledger: Ledger) -> N
     """The first result is the one that may have been acted upon."""
     await begin(ledger, "g.merge.0")
     await ledger.finish("g.merge.0", result=1, compensation=None)
-    await ledger.finish("g.merge.0", result=2, compensation=("a.b", {}))
+    await ledger.finish("g.merge.0", result=2, compensation=Undo(operation="a.b", inputs={}))
     effect = await ledger.effect("g.merge.0")
     assert effect is not None
     assert (effect.result, effect.compensation) == (1, None)
@@ -322,3 +327,30 @@ async def test_a_removed_file_is_not_replaced_by_an_empty_one(tmp_path: Path) ->
         await ledger.spend("grant", "action", "holder")
     assert not file.exists()
     await ledger.aclose()
+
+
+async def test_an_entry_of_release_0_1_still_says_how_it_is_undone(
+    ledger: Ledger, tmp_path: Path
+) -> None:
+    """Goals that were under way at an upgrade can still be rolled back by their own workflow."""
+    await begin(ledger, "g.merge.0")
+    await ledger.finish("g.merge.0", result=1, compensation=None)
+    with sqlite3.connect(next(tmp_path.glob("*.sqlite"))) as connection:  # noqa: ASYNC240 - a test
+        connection.execute("""UPDATE effects SET compensation = '["git.revert",{"a":1}]'""")
+    effect = await ledger.effect("g.merge.0")
+    assert effect is not None
+    assert effect.compensation == Undo(operation="git.revert", inputs={"a": 1})
+
+
+async def test_effects_of_child_goals_are_listed_on_request(ledger: Ledger) -> None:
+    """By their ids; a goal that is merely called alike is another."""
+    others = ("g2", "g-", "g-x", "g.x", "h--a.0", "G--a.0")
+    for number, goal in enumerate(("g--a.0", "g", "g--a.0--b.1.0", *others)):
+        key = f"{goal}.t.0"
+        await ledger.begin(
+            key, goal_id=goal, task_id="t", operation="o.p", action_digest="d", attempt=1
+        )
+        await ledger.finish(key, result=number, compensation=None)
+    assert [e.goal_id for e in await ledger.effects("g")] == ["g"]
+    found = await ledger.effects("g", children=True)
+    assert [e.goal_id for e in found] == ["g--a.0", "g", "g--a.0--b.1.0"]

@@ -1,0 +1,67 @@
+"""Which tasks of a finished goal run again."""
+
+from typing import Any
+
+import pytest
+
+from activities.rerun import _again
+from goalkeeper.domain.goal import Skip, TaskStatus
+from goalkeeper.domain.plan import APPROVAL, Plan, PlanTask, TaskState
+
+
+def task(ident: str, *needs: str, **more: Any) -> PlanTask:
+    """A task after others."""
+    return PlanTask.model_validate({"id": ident, "operation": "core.noop", "needs": needs, **more})
+
+
+PLAN = Plan(
+    contract="test",
+    contract_digest="sha256:" + "0" * 64,
+    environment="development",
+    tasks=(
+        task("look"),
+        task("ask", "look", operation=APPROVAL, covers=("merge", "deploy")),
+        task("merge", "ask"),
+        task("deploy", "ask", "merge"),
+        task("tell", "look"),
+        task("tidy", always=True),
+    ),
+)
+
+
+def statuses(**changes: Any) -> dict[str, TaskStatus]:
+    """Everything succeeded, unless told otherwise."""
+    made = {t.id: TaskStatus(id=t.id, operation=t.operation) for t in PLAN.tasks}
+    return {
+        i: s.model_copy(update={"state": TaskState.SUCCEEDED, **changes.get(i, {})})
+        for i, s in made.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("from_task", "changes", "expected"),
+    [
+        ("deploy", {}, {"ask", "deploy"}),
+        ("merge", {}, {"ask", "merge", "deploy"}),
+        ("look", {}, {"look", "ask", "merge", "deploy", "tell"}),
+        ("tell", {}, {"tell"}),
+        ("tidy", {}, set()),
+        ("tell", {"merge": {"state": TaskState.COMPENSATED}}, {"tell", "ask", "merge", "deploy"}),
+        ("tell", {"deploy": {"state": TaskState.FAILED}}, {"tell", "ask", "deploy"}),
+        (
+            "deploy",
+            {"merge": {"state": TaskState.SKIPPED, "skipped": Skip.PERSON}},
+            {"ask", "deploy"},
+        ),
+        (
+            "deploy",
+            {"tell": {"state": TaskState.SKIPPED, "skipped": Skip.STOPPED}},
+            {"ask", "deploy", "tell"},
+        ),
+    ],
+)
+def test_what_is_asked_for_what_follows_and_what_has_no_result_to_keep(
+    from_task: str, changes: Any, expected: set[str]
+) -> None:
+    """A gate asks again for what runs again, and what always runs always does."""
+    assert _again(PLAN, statuses(**changes), from_task) == expected | {"tidy"}
