@@ -14,7 +14,13 @@ from pydantic import ValidationError
 from temporalio import activity
 from temporalio.client import Client
 from temporalio.contrib.pydantic import PydanticPayloadConverter, pydantic_data_converter
-from temporalio.converter import CompositePayloadConverter, StorageDriverStoreContext
+from temporalio.converter import (
+    CompositePayloadConverter,
+    DataConverter,
+    DefaultFailureConverter,
+    DefaultFailureConverterWithEncodedAttributes,
+    StorageDriverStoreContext,
+)
 from temporalio.exceptions import ApplicationError, CancelledError
 from temporalio.plugin import SimplePlugin
 from temporalio.service import RPCError
@@ -30,6 +36,13 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 from temporalio.workflow import Info
 
 from goalkeeper.domain.errors import GoalkeeperError, RateLimited, ServiceUnavailable
+from goalkeeper.payloads import (
+    Codec,
+    PayloadKeys,
+    UnreadablePayloadConverter,
+    client_keys,
+    external_storage,
+)
 from goalkeeper.settings import Settings
 from goalkeeper.telemetry import task_context
 
@@ -56,7 +69,7 @@ class SharedConverter(CompositePayloadConverter):
     """Pydantic's, sharing one cache: the SDK makes a new converter at each activation."""
 
     def __init__(self) -> None:
-        super().__init__(*_PYDANTIC.converters.values())
+        super().__init__(UnreadablePayloadConverter(), *_PYDANTIC.converters.values())
 
 
 class ErrorInterceptor(Interceptor):
@@ -102,6 +115,7 @@ def to_application_error(error: GoalkeeperError) -> ApplicationError:
     delay = error.retry_after if isinstance(error, RateLimited) else None
     return ApplicationError(
         error.message,
+        *([error.details] if error.details else []),
         type=error.code,
         non_retryable=not error.retryable,
         next_retry_delay=delay,
@@ -111,8 +125,9 @@ def to_application_error(error: GoalkeeperError) -> ApplicationError:
 class _ContextFree(WorkflowInstance):
     """A sandboxed workflow that the SDK does not ask for the context of every single payload.
 
-    Nothing here encodes differently by context, and each question compiles and enters the sandbox
-    anew, several times a task: more than half of the worker's time in a fan-out.
+    Nothing here encodes or stores differently by context: the codec binds to the namespace, and
+    the claim check goes by content. Each question compiles and enters the sandbox anew, several
+    times a task: more than half of the worker's time in a fan-out.
     """
 
     def __init__(self, sandboxed: WorkflowInstance) -> None:
@@ -147,19 +162,53 @@ def workflow_runner() -> WorkflowRunner:
     return _Sandbox(restrictions=restrictions)
 
 
-def plugin(interceptors: Sequence[Any] = ()) -> SimplePlugin:
+PLAIN = replace(pydantic_data_converter, payload_converter_class=SharedConverter)
+"""Values as JSON: for histories that were recorded so, and as the ground for what is sealed."""
+
+
+def sealed(settings: Settings, keys: PayloadKeys | None = None) -> DataConverter:
+    """Values as JSON, sealed, the large ones outside of history, and failures like values.
+
+    Args:
+        settings: of this installation.
+        keys: of this process; None gets them by the clients' login when one is needed.
+    """
+    encrypt = settings.payload_encryption
+    return replace(
+        PLAIN,
+        payload_codec=Codec(
+            keys or client_keys(settings), settings.temporal_namespace, encrypt=encrypt
+        ),
+        # Without keys, messages stay where Temporal's own tools look for them.
+        failure_converter_class=DefaultFailureConverterWithEncodedAttributes
+        if encrypt
+        else DefaultFailureConverter,
+        external_storage=external_storage(settings),
+    )
+
+
+def plugin(interceptors: Sequence[Any] = (), converter: DataConverter = PLAIN) -> SimplePlugin:
     """Converter, interceptors, workflow runner and failure types, for every role."""
     return SimplePlugin(
         "goalkeeper",
-        data_converter=replace(pydantic_data_converter, payload_converter_class=SharedConverter),
+        data_converter=converter,
         interceptors=[ErrorInterceptor(), *interceptors],
         workflow_runner=workflow_runner(),
         workflow_failure_exception_types=[ValidationError],
     )
 
 
-async def connect(settings: Settings, *, interceptors: Sequence[Any] = ()) -> Client:
+async def connect(
+    settings: Settings, *, interceptors: Sequence[Any] = (), keys: PayloadKeys | None = None
+) -> Client:
     """Connect to the installation's Temporal.
+
+    The keys are read when the first payload needs one: what needs none works without Vault.
+
+    Args:
+        settings: of this installation.
+        interceptors: besides our own.
+        keys: as for `sealed`.
 
     Raises:
         ServiceUnavailable: nothing answers at the configured address.
@@ -169,7 +218,7 @@ async def connect(settings: Settings, *, interceptors: Sequence[Any] = ()) -> Cl
             return await Client.connect(
                 settings.temporal_address,
                 namespace=settings.temporal_namespace,
-                plugins=[plugin(interceptors)],
+                plugins=[plugin(interceptors, sealed(settings, keys))],
             )
     except (RuntimeError, RPCError, TimeoutError):
         raise unreachable(settings) from None

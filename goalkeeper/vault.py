@@ -36,8 +36,10 @@ from goalkeeper.vault_api import (
     connect,
     connected,
     mapped,
+    read_private,
     seal_state,
 )
+from goalkeeper.vault_keys import read_keys
 
 log = structlog.get_logger(__name__)
 
@@ -66,13 +68,15 @@ class Lease:
 class Vault:
     """One process's own login to Vault, renewed in the background until `aclose`."""
 
-    def __init__(self, address: str, token: SecretStr, ttl: timedelta) -> None:
+    def __init__(self, address: str, token: SecretStr, ttl: timedelta | None) -> None:
+        """Use a token; without a `ttl` it is lent, and renewed and ended by whoever lent it."""
         self.address = address
+        self._token = token
         self._client = connect(address, token.get_secret_value())
         # Threads of its own: a slow Vault must not hold up whoever else uses the default pool.
         self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="vault")
         self._ended = False
-        self._renewal = asyncio.create_task(self._renew(ttl), name="vault-renewal")
+        self._renewal = asyncio.create_task(self._renew(ttl), name="vault-renewal") if ttl else None
 
     @classmethod
     async def login(cls, address: str, login: VaultLogin) -> "Vault":
@@ -103,6 +107,20 @@ class Vault:
             raise
         _remove(file)
         return vault
+
+    def lend(self) -> SecretStr:
+        """This login's token, for the processes that this one starts: they live on its login."""
+        return self._token
+
+    @classmethod
+    def lent(cls, address: str, token: SecretStr) -> "Vault":
+        """Another process's login: it is renewed, and ended, over there."""
+        return cls(address, token, None)
+
+    @property
+    def ended(self) -> bool:
+        """Whether this login is known to have ended: only a new start makes another."""
+        return self._ended
 
     async def lease(
         self,
@@ -169,6 +187,18 @@ class Vault:
         keys: Mapping[str, Any] = answer["data"]["keys"]
         return {_key_id(version): key["public_key"] for version, key in keys.items()}
 
+    async def payload_keys(self) -> dict[str, SecretStr]:
+        """The keys that Temporal's payloads are sealed with: id → base64.
+
+        Raises:
+            CredentialDenied: this process may not read them, or there are none.
+            VaultUnavailable: sealed or unreachable; retrying helps.
+        """
+        return await self._call(
+            "this process may not read the payload keys, or there are none",
+            lambda: read_keys(self._client),
+        )
+
     def signer(self) -> Signer:
         """Whoever signs decisions: Vault Transit; only the gateway's role may."""
         return _TransitSigner(self)
@@ -184,11 +214,12 @@ class Vault:
         return not self._ended and state is SealState.ACTIVE
 
     async def aclose(self) -> None:
-        """Stop renewing and end this login, and with it every lease still open."""
-        self._renewal.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._renewal
-        if not self._ended:
+        """Stop renewing and end this login, if it is our own, with every lease still open."""
+        if self._renewal is not None:
+            self._renewal.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._renewal
+        if not self._ended and self._renewal is not None:
             with contextlib.suppress(GoalkeeperError):
                 await self._call("", self._client.auth.token.revoke_self)
         self._ended = True
@@ -326,19 +357,8 @@ def read_login(file: Path) -> VaultLogin:
     Raises:
         CredentialDenied: it is missing, readable by others or malformed.
     """
-    try:
-        mode = file.stat().st_mode
-        text = file.read_text()
-    except OSError as error:
-        raise CredentialDenied(
-            f"no login to Vault: '{file}' cannot be read ({error.strerror}). It works once, so "
-            "each start needs a new one; `goalkeeper up` writes it."
-        ) from None
-    if mode & 0o077:
-        raise CredentialDenied(
-            f"'{file}' can be read by others (mode {mode & 0o777:04o}), so its login may be known. "
-            "Make a new one with mode 0600."
-        )
+    remedy = "It works once, so each start needs a new one; `goalkeeper up` writes it."
+    text = read_private(file, "login to Vault", remedy)
     try:
         return VaultLogin.model_validate(json.loads(text))
     except (ValueError, ValidationError):

@@ -6,6 +6,7 @@ It holds no login, and neither leases nor signs.
 import contextlib
 from collections.abc import Iterator
 from enum import StrEnum
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import hvac
@@ -17,6 +18,8 @@ from goalkeeper.domain.errors import CredentialDenied, VaultUnavailable
 KV = "kv"
 FOLDER = "goalkeeper"
 """Under `KV`: one secret a role, its fields are the slots."""
+PAYLOAD_KEYS = "goalkeeper-payload-keys"
+"""Under `KV`, and outside of `FOLDER`: no role's secret can take its place."""
 TRANSIT = "transit"
 DECISION_KEY = "decisions"
 TOKEN_ROLE = "goalkeeper"  # noqa: S105 - the name of a role, not a token
@@ -96,6 +99,32 @@ def mapped(address: str, denied: str) -> Iterator[None]:
             f"Vault at {address} failed to answer ({type(error).__name__}); its log says why, "
             "a full disk for one. The call is worth retrying."
         ) from None
+
+
+def read_private(file: Path, purpose: str, remedy: str) -> str:
+    """The text of a login file that nobody else can read.
+
+    Args:
+        file: where it is.
+        purpose: whose login it is, for the message.
+        remedy: how to come by another one.
+
+    Raises:
+        CredentialDenied: it is missing, or readable by others.
+    """
+    try:
+        mode = file.stat().st_mode
+        text = file.read_text()
+    except OSError as error:
+        raise CredentialDenied(
+            f"no {purpose}: '{file}' cannot be read ({error.strerror}). {remedy}"
+        ) from None
+    if mode & 0o077:
+        raise CredentialDenied(
+            f"'{file}' can be read by others (mode {mode & 0o777:04o}), so its login may be known. "
+            "Make a new one with mode 0600."
+        )
+    return text
 
 
 def seal_state(address: str) -> SealState:

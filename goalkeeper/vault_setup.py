@@ -17,6 +17,7 @@ from goalkeeper.vault_api import (
     DECISION_KEY,
     FOLDER,
     KV,
+    PAYLOAD_KEYS,
     ROLE_POLICY,
     TOKEN_ROLE,
     TRANSIT,
@@ -24,8 +25,10 @@ from goalkeeper.vault_api import (
     connected,
     mapped,
 )
+from goalkeeper.vault_keys import ClientLogin, HeldKeys, add_key, held_keys
 
 OPERATOR = "goalkeeper-operator"
+_CLIENT = "goalkeeper-client"
 _LOOPBACK_ONLY = ["127.0.0.0/8", "::1/128"]
 _WRAP_TTL = "120s"
 
@@ -34,18 +37,23 @@ _SELF = {
     "auth/token/renew-self": ["update"],
     "auth/token/revoke-self": ["update"],
 }
+_READ_PAYLOAD_KEYS = {f"{KV}/data/{PAYLOAD_KEYS}": ["read"]}
 _POLICIES: Mapping[str, Mapping[str, list[str]]] = {
     "goalkeeper-worker": {
         **_SELF,
         f"auth/token/create/{TOKEN_ROLE}": ["create", "update"],
         "auth/token/revoke-accessor": ["update"],
         f"{TRANSIT}/keys/{DECISION_KEY}": ["read"],
+        **_READ_PAYLOAD_KEYS,
     },
     "goalkeeper-gateway": {
         **_SELF,
         f"{TRANSIT}/sign/{DECISION_KEY}": ["update"],
         f"{TRANSIT}/keys/{DECISION_KEY}": ["read"],
+        **_READ_PAYLOAD_KEYS,
     },
+    # The CLI and the Python client on this machine: they write and read goals, and no more.
+    _CLIENT: _READ_PAYLOAD_KEYS,
     # Whoever keeps the unseal key: may repeat the set-up, make logins and store secrets. It can
     # read no secret and sign nothing under its own name, so Vault's audit log would show it.
     OPERATOR: {
@@ -58,6 +66,9 @@ _POLICIES: Mapping[str, Mapping[str, list[str]]] = {
         f"auth/token/roles/{TOKEN_ROLE}": ["create", "update"],
         "auth/approle/role/goalkeeper-*": ["create", "read", "update"],
         f"{KV}/data/{FOLDER}/*": ["create", "update"],
+        # May make the first payload key and add others; neither read one nor replace any.
+        f"{KV}/data/{PAYLOAD_KEYS}": ["create", "patch"],
+        f"{KV}/subkeys/{PAYLOAD_KEYS}": ["read"],
         f"{TRANSIT}/keys/{DECISION_KEY}": ["create", "read", "update"],
         f"{TRANSIT}/keys/{DECISION_KEY}/rotate": ["update"],
     },
@@ -153,7 +164,7 @@ class VaultAdmin:
             self._client.adapter.close()
 
     def prepare(self) -> None:
-        """Bring mounts, the decision key, policies and roles to what this version wants."""
+        """Bring mounts, keys, policies and roles to what this version wants."""
         with mapped(self._address, "setting up mounts, policies and roles"):
             self._mount()
             for name, paths in _POLICIES.items():
@@ -172,6 +183,10 @@ class VaultAdmin:
             for role in ("goalkeeper-worker", "goalkeeper-gateway"):
                 self._app_role(role, secret_id_num_uses=1, secret_id_ttl="5m", token_period="1h")  # noqa: S106 - a duration
             self._app_role(OPERATOR, token_ttl="5m", token_max_ttl="10m")  # noqa: S106 - durations
+            # A batch token costs no storage, and each command line takes one.
+            self._app_role(_CLIENT, token_type="batch", token_ttl="60s", token_max_ttl="60s")  # noqa: S106 - no secrets
+            if not held_keys(self._client).ids:
+                add_key(self._client)
 
     def operator_login(self) -> tuple[str, SecretStr]:
         """A role id and a new secret id for the operator."""
@@ -193,6 +208,26 @@ class VaultAdmin:
                 role_id=self._role_id(name),
                 wrapped_secret_id=SecretStr(wrapped["wrap_info"]["token"]),
             )
+
+    def client_login(self, known: ClientLogin | None = None) -> ClientLogin:
+        """The login that all clients of this installation share; the known one while it fits."""
+        with mapped(self._address, f"making a login for '{_CLIENT}'"):
+            role_id = self._role_id(_CLIENT)
+            if known is not None and known.role_id == role_id:
+                return known
+            made = self._client.auth.approle.generate_secret_id(_CLIENT)
+            return ClientLogin(role_id=role_id, secret_id=SecretStr(made["data"]["secret_id"]))
+
+    def payload_keys(self) -> HeldKeys:
+        """Which payload keys there are; their values stay in Vault."""
+        with mapped(self._address, "listing the payload keys"):
+            return held_keys(self._client)
+
+    def rotate_payload_key(self) -> HeldKeys:
+        """Seal with a new key from now on; what earlier ones sealed stays readable."""
+        with mapped(self._address, "adding a payload key; if somebody else did so now, try again"):
+            add_key(self._client)
+            return held_keys(self._client)
 
     def put_secret(self, role: str, fields: Mapping[str, SecretStr]) -> None:
         """Store the secret of a role, replacing all its fields, and let workers lease it."""

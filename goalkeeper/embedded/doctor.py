@@ -21,6 +21,7 @@ from goalkeeper.embedded.ports import Ports, is_free
 from goalkeeper.embedded.state import read_status
 from goalkeeper.embedded.supervisor import own_address
 from goalkeeper.embedded.temporal import find_binary
+from goalkeeper.embedded.versions import current_version
 from goalkeeper.settings import Settings
 from goalkeeper.vault_api import SealState, seal_state
 
@@ -52,6 +53,7 @@ async def doctor(settings: Settings) -> list[Check]:
         ("Vault", _vault, "goalkeeper up; if it is sealed, goalkeeper down first"),
         ("Temporal", _temporal, "goalkeeper up; the log is logs/temporal.log"),
         ("worker", _own("worker"), "see logs/worker.log, then: goalkeeper down; goalkeeper up"),
+        ("worker version", _version, "see docs/workers.md, 'Versions'"),
         ("gateway", _own("gateway"), "see logs/gateway.log, then: goalkeeper down; goalkeeper up"),
         ("identities", _identities, "correct the file; the first `goalkeeper up` writes one"),
         ("policy", _policy, "correct the file that the setting 'policy' names"),
@@ -163,12 +165,19 @@ async def _temporal(settings: Settings) -> str:
 def _own(name: str) -> Callable[[Settings], Awaitable[str]]:
     async def look(settings: Settings) -> str:
         address = own_address(name, settings)
-        problem = await healthz(name, address)
-        if problem:
-            raise ServiceUnavailable(problem)
-        return f"healthy at {address}"
+        found = await healthz(name, address)
+        if found.problem:
+            raise ServiceUnavailable(found.problem)
+        several = f", {len(found.processes)} processes" if len(found.processes) > 1 else ""
+        return f"healthy at {address}{several}"
 
     return look
+
+
+async def _version(settings: Settings) -> str:
+    if settings.deployment_version is None:
+        return "versions are not told apart"
+    return await current_version(settings)
 
 
 async def _identities(settings: Settings) -> str:

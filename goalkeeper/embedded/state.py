@@ -39,6 +39,8 @@ class ServiceStatus(Model):
     state: ServiceState
     address: str
     pid: int | None = None
+    processes: tuple[int, ...] = ()
+    """Process ids of those that do its work, where it says so; its own when it is one alone."""
     restarts: int = 0
     problem: str | None = None
     """Why it is not running, or what it says is wrong."""
@@ -115,7 +117,7 @@ def read_status(folder: Path) -> StackStatus:
         return StackStatus(running=False, state=folder)
     if record.alive:
         return StackStatus(running=True, state=folder, pid=record.pid, services=record.services)
-    gone = {"state": ServiceState.STOPPED, "pid": None}
+    gone = {"state": ServiceState.STOPPED, "pid": None, "processes": ()}
     return StackStatus(
         running=False,
         state=folder,

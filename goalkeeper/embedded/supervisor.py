@@ -25,7 +25,7 @@ from goalkeeper.embedded.people import ensure_people
 from goalkeeper.embedded.ports import HOST, Ports
 from goalkeeper.embedded.process import Process, create_time, end
 from goalkeeper.embedded.state import ServiceState, ServiceStatus, StackFile
-from goalkeeper.embedded.temporal import TemporalServer
+from goalkeeper.embedded.temporal import TemporalServer, ui_codec
 from goalkeeper.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -201,7 +201,10 @@ class Supervisor:
             elif name == "temporal":
                 made.append(
                     TemporalServer(
-                        self._folder / "temporal", self._ports, log_file=logs / "temporal.log"
+                        self._folder / "temporal",
+                        self._ports,
+                        log_file=logs / "temporal.log",
+                        ui_codec=ui_codec(settings) if "gateway" in names else None,
                     )
                 )
             else:
@@ -244,6 +247,7 @@ class Supervisor:
             state=state,
             address=service.address,
             pid=service.process.pid,
+            processes=service.processes if isinstance(service, OwnProcess) else (),
             restarts=restarts,
             problem=problem,
             log=service.process.log,

@@ -4,6 +4,8 @@ It may not start workflows; it brings the namespace and its search attributes to
 """
 
 import asyncio
+import json
+import secrets
 import shutil
 import sys
 from datetime import timedelta
@@ -11,6 +13,7 @@ from pathlib import Path
 
 import structlog
 from google.protobuf.duration_pb2 import Duration
+from pydantic import SecretStr
 from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.namespace.v1 import NamespaceConfig
 from temporalio.api.operatorservice.v1 import (
@@ -22,9 +25,11 @@ from temporalio.service import ConnectConfig, RPCError, ServiceClient
 
 from goalkeeper.contracts.goal import SEARCH_ATTRIBUTES
 from goalkeeper.domain.errors import ServiceUnavailable
-from goalkeeper.embedded.files import make_folder
+from goalkeeper.embedded.files import make_folder, write_private
 from goalkeeper.embedded.ports import HOST, Ports
 from goalkeeper.embedded.process import Process
+from goalkeeper.payloads.access import ui_token_file
+from goalkeeper.settings import Settings
 
 log = structlog.get_logger(__name__)
 
@@ -32,6 +37,8 @@ NAMESPACE = "default"
 RETENTION = timedelta(days=30)
 _CALL = timedelta(seconds=5)
 _READY = 60.0
+_ENV = "goalkeeper"
+"""The name of the section with the options that go by file."""
 
 # The stock dev server polls its own queues 20 times a second: 41 ms a step instead of 12.
 # synchronous=FULL: NORMAL may lose the last commits at a power cut and gains 20 % at most.
@@ -40,6 +47,9 @@ _TUNING = (
     *("--sqlite-pragma", "synchronous=FULL"),
     *("--dynamic-config-value", "history.transferProcessorMaxPollRPS=2000"),
     *("--dynamic-config-value", "history.timerProcessorMaxPollRPS=2000"),
+    # More than 100 events that come in while a workflow task runs fail it, and a wide goal is
+    # replayed from its beginning: several times in a fan-out of 1,000.
+    *("--dynamic-config-value", "history.maximumBufferedEventsBatch=2000"),
 )
 
 
@@ -56,6 +66,7 @@ class TemporalServer:
         *,
         log_file: Path | None = None,
         options: tuple[str, ...] = (),
+        ui_codec: SecretStr | None = None,
     ) -> None:
         """Describe it; `start` starts it.
 
@@ -64,12 +75,15 @@ class TemporalServer:
             ports: which to listen on.
             log_file: where its output goes; in `folder` when None.
             options: further options of ``temporal server start-dev``.
+            ui_codec: where the UI has payloads opened; a URL with a token in it, hence secret.
         """
         self.folder = folder
         self.ports = ports
         self.address = f"{HOST}:{ports.temporal}"
         self.ui_url = f"http://{HOST}:{ports.temporal_ui}"
         self._options = options
+        self._ui_codec = ui_codec
+        self._ui_file = folder / "ui.yaml"
         self._client: ServiceClient | None = None
         # A larger heap before each collection: 5-10 % faster.
         self.process = Process(
@@ -83,6 +97,7 @@ class TemporalServer:
             ServiceUnavailable: it ended or did not answer in time; the message has its last lines.
         """
         make_folder(self.folder)
+        await asyncio.to_thread(self._write_ui_file)
         await self.process.spawn(self._command())
         self._client = None
         await self._ready()
@@ -115,6 +130,9 @@ class TemporalServer:
         ports = self.ports
         return (
             str(find_binary()),
+            # Options by file: a command line shows to everybody on the machine, and it keeps the
+            # user's own ones for the CLI out of the server.
+            *("--env-file", str(self._ui_file), "--env", _ENV),
             *("server", "start-dev", "--log-level", "warn", "--ip", HOST, "--ui-ip", HOST),
             *("--port", str(ports.temporal), "--ui-port", str(ports.temporal_ui)),
             *("--http-port", str(ports.temporal_http)),
@@ -123,6 +141,12 @@ class TemporalServer:
             *_TUNING,
             *self._options,
         )
+
+    def _write_ui_file(self) -> None:
+        options = {}
+        if self._ui_codec is not None:
+            options["ui-codec-endpoint"] = self._ui_codec.get_secret_value()
+        write_private(self._ui_file, json.dumps({"env": {_ENV: options}}))
 
     async def _service(self) -> ServiceClient:
         if self._client is None:
@@ -202,6 +226,21 @@ class TemporalServer:
                 AddSearchAttributesRequest(namespace=NAMESPACE, search_attributes=missing),
                 timeout=_CALL,
             )
+
+
+def ui_codec(settings: Settings) -> SecretStr | None:
+    """Where this stack's UI has payloads opened, with a new token; None where it shows ciphertext.
+
+    The gateway reads the token from its file when it starts.
+
+    Raises:
+        StoreUnavailable: the token cannot be kept.
+    """
+    if not (settings.payload_encryption and settings.ui_payloads):
+        return None
+    token = secrets.token_urlsafe(32)
+    write_private(ui_token_file(settings.state), token)
+    return SecretStr(f"{settings.gateway_url}/codec/ui/{token}")
 
 
 def find_binary() -> Path:
