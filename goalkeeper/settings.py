@@ -25,6 +25,9 @@ PREFIX = "GOALKEEPER_"
 _NOT_SETTINGS = {"CONFIG", "TOKEN", "AS"}
 """Variables that the CLI reads itself."""
 
+DEPLOYMENT = "goalkeeper"
+"""The name of the worker deployment whose versions Temporal tells apart."""
+
 Port = Annotated[int, Field(ge=1, le=65535)]
 LogLevel = Annotated[
     Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"],
@@ -42,6 +45,14 @@ class Settings(Model):
     task_queue: str = "goalkeeper"
     temporal_ui_url: str = "http://127.0.0.1:8233"
     vault_address: str = "http://127.0.0.1:8200"
+    vault_client_login: Path | None = None
+    """The login file of clients (`role_id`, `secret_id`; mode 0600), which may read the payload
+    keys; ``vault/client.login.json`` in the state folder when unset."""
+    payload_encryption: bool = True
+    """Whether what goes to Temporal is sealed; what was sealed before is read in any case."""
+    ui_payloads: bool = True
+    """Whether the embedded stack's Temporal UI shows payloads in clear to whoever can open it on
+    this machine; if not, it shows ciphertext to all but those signed in to the console."""
     gateway_url: str = "http://127.0.0.1:8400"
     worker_metrics_port: Port = 9464
     contracts: tuple[Path, ...] = ()
@@ -56,6 +67,16 @@ class Settings(Model):
     worker_activities: Annotated[int, Field(ge=1, le=1000)] = 200
     """Activities that one worker runs at a time; below `window`, a wide goal costs half as much
     again, since what finds no free place at once goes the long way through the server's queue."""
+    worker_processes: Annotated[int, Field(ge=1, le=64)] = 1
+    """Processes of the worker that `goalkeeper up` starts; a second one gains nothing on two
+    processors."""
+    pools: tuple[Literal["connectors", "sandbox"], ...] = ()
+    """Worker pools with a task queue of their own (``TASK_QUEUE-POOL``), for all workers alike."""
+    deployment_version: Annotated[
+        str | None, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,99}$")
+    ] = None
+    """What this worker's version is called where Temporal is to tell versions apart; new goals
+    then wait until one is made current."""
     worker_cached_workflows: Annotated[int, Field(ge=0, le=100_000)] = 500
     window: Annotated[int, Field(ge=1, le=500)] = 200
     """Tasks of one goal that run at a time."""
@@ -83,6 +104,11 @@ class Settings(Model):
     def identities_file(self) -> Path:
         """Where people are listed."""
         return self.identities or self.state / "identities.yaml"
+
+    @property
+    def client_login_file(self) -> Path:
+        """Where clients find their login to Vault."""
+        return self.vault_client_login or self.state / "vault" / "client.login.json"
 
     @property
     def audit_file(self) -> Path:

@@ -21,7 +21,12 @@ TASKS = Counter("goalkeeper_task_attempts_total", "Attempts at tasks.", ["operat
 TASK_SECONDS = Histogram(
     "goalkeeper_task_attempt_seconds", "Duration of one attempt.", ["operation"], buckets=_FAST
 )
-LEASES = Gauge("goalkeeper_leases_open", "Credentials alive in this worker.")
+LEASES = Gauge(
+    # Where one worker is several processes: the sum over those that live.
+    "goalkeeper_leases_open",
+    "Credentials alive in this worker.",
+    multiprocess_mode="livesum",
+)
 REFUSALS = Counter("goalkeeper_refusals_total", "Actions that were refused.", ["code"])
 DECISIONS = Counter(
     "goalkeeper_decisions_total", "Decisions made at the gateway.", ["answer", "channel"]
