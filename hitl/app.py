@@ -18,7 +18,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp
 
 from goalkeeper.domain import errors
-from hitl import api, console
+from hitl import api, codec, console
 from hitl.guards import Guard
 from hitl.services import Services
 from hitl.signin import Parts, Unauthenticated
@@ -56,6 +56,7 @@ def create_app(services: Services, url: str) -> ASGIApp:
     app.add_api_route("/healthz", healthz, include_in_schema=False)
     app.add_api_route("/metrics", metrics, include_in_schema=False)
     app.include_router(api.router)
+    app.include_router(codec.router)
     app.include_router(console.router)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
     app.add_exception_handler(errors.GoalkeeperError, _refused)
@@ -67,7 +68,7 @@ def create_app(services: Services, url: str) -> ASGIApp:
     hosts = {urlsplit(url).hostname or "127.0.0.1", "127.0.0.1", "localhost"}
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=sorted(hosts))
     # Around everything, the answer to a crash included, which middleware of the app does not see.
-    return Guard(app)
+    return Guard(codec.CodecCors(app, services.payloads) if services.payloads else app)
 
 
 async def healthz(parts: Parts) -> Response:
@@ -136,7 +137,7 @@ def _answer(
     message: str,
     headers: dict[str, str] | None = None,
 ) -> Response:
-    if request.url.path.startswith("/api/"):
+    if request.url.path.startswith(("/api/", f"{codec.PREFIX}/")):
         return JSONResponse({"code": code, "message": message}, status, headers)
     response = console.problem_page(request, status, message)
     response.headers.update(headers or {})

@@ -1,26 +1,30 @@
 """How an approval request is shown to a person: one structure for the console and the CLI.
 
-It is pure and decides nothing. Every text on a card has been made plain first: a value can forge
-neither a line, nor a direction, nor an invisible character.
+It is pure and decides nothing. Every text on a card has been made plain first.
 """
 
 import json
 import math
-import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from goalkeeper.domain.approval import Action, ApprovalRequest, Requester, needed_approvals
+from goalkeeper.domain.approval import (
+    Action,
+    ApprovalRequest,
+    Change,
+    Question,
+    Requester,
+    needed_approvals,
+)
 from goalkeeper.domain.base import Json, Model, iso
+from goalkeeper.domain.evidence import Evidence
 from goalkeeper.domain.operation import Risk
+from hitl.choices import SILENCE, Choice, choices, names
+from hitl.text import FACTS, LABEL, Fact, Section, Table, plain, scalar, section
 
-_VALUE = 600
-_LABEL = 120
-_FACTS = 60
-_ROWS = 50
-_COLUMNS = 8
-_DEPTH = 6
-_NUMBER = 60
+ACTIONS_SHOWN = 20
+"""Of so many actions each is shown at once; the rest are there to be unfolded."""
+_CHANGES = 200
 
 _RISKS = {
     Risk.READ: "read: looks, changes nothing",
@@ -28,32 +32,6 @@ _RISKS = {
     Risk.DESTRUCTIVE: "destructive: removes or overwrites",
     Risk.PRIVILEGED: "privileged: changes who may do what",
 }
-_NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\\": "\\\\"}
-
-
-class Fact(Model):
-    """One labelled value."""
-
-    label: str
-    value: str
-
-
-class Table(Model):
-    """Objects of one kind, side by side."""
-
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-
-
-class Section(Model):
-    """A value laid out for reading."""
-
-    title: str = ""
-    facts: tuple[Fact, ...] = ()
-    tables: tuple[Table, ...] = ()
-    omitted: str = ""
-    """Says what was left out; empty when nothing was."""
 
 
 class ActionCard(Model):
@@ -70,25 +48,60 @@ class ActionCard(Model):
     """The whole action as JSON in plain ASCII: what the digest is over, nothing cut."""
 
 
-class Card(Model):
-    """Everything a person is shown before answering."""
+class Headline(Model):
+    """A request in a list."""
 
     request_id: str
     goal_id: str
-    digest: str
+    question: Question
     title: str
+    risks: tuple[str, ...]
+    replaces: str = ""
+    """The id of the request that this one takes the place of."""
+    time_left: str = ""
+
+
+class Card(Headline):
+    """Everything a person is shown before answering."""
+
+    digest: str
     facts: tuple[Fact, ...]
     warnings: tuple[str, ...]
     reasons: tuple[str, ...]
     """Why policy asks."""
+    changes: Table | None = None
+    """What is different from the request that this one replaces."""
+    heading: str
+    """Over the actions."""
     actions: tuple[ActionCard, ...]
+    evidence: tuple[Evidence, ...] = ()
+    """Of an outcome question: what the lost attempt left behind."""
     previews: tuple[Section, ...]
-    if_approved: str
-    if_denied: str
-    reason_required: bool
-    """Whether an approval needs a reason; a denial always does."""
+    choices: tuple[Choice, Choice]
     closed: str | None = None
-    time_left: str = ""
+
+
+def headline(request: ApprovalRequest, now: datetime) -> Headline:
+    """A request in short.
+
+    Args:
+        request: what is asked.
+        now: to say how much time is left.
+    """
+    operations = dict.fromkeys(a.operation for a in request.actions)
+    what = ", ".join(operations)
+    asks = f"did {what} happen?" if request.question is Question.OUTCOME else what
+    count = len(request.actions)
+    many = f" ({count} actions)" if count > len(operations) else ""
+    return Headline(
+        request_id=request.id,
+        goal_id=request.goal_id,
+        question=request.question,
+        title=plain(f"{request.contract} in {request.environment}: {asks}", limit=200) + many,
+        risks=tuple(dict.fromkeys(a.risk.value for a in request.actions)),
+        replaces=request.replaces,
+        time_left=time_left(request.expires_at, now),
+    )
 
 
 def card(
@@ -103,63 +116,29 @@ def card(
     Args:
         request: what is asked.
         now: to say how much time is left.
-        approved_by: who has said yes so far.
-        closed: ``approved``, ``denied`` or ``expired``.
+        approved_by: who has said yes, or has said what happened, so far.
+        closed: ``approved``, ``denied``, ``expired``, ``withdrawn`` or ``answered``.
     """
-    names = ", ".join(dict.fromkeys(a.operation for a in request.actions))
+    lost = request.question is Question.OUTCOME
     return Card(
-        request_id=request.id,
-        goal_id=request.goal_id,
+        **dict(headline(request, now)),
         digest=request.digest,
-        title=plain(f"{request.contract} in {request.environment}: {names}", limit=200),
         facts=_facts(request, approved_by),
-        warnings=_warnings(request),
-        reasons=tuple(plain(r) for r in request.reasons[:_FACTS]),
+        warnings=tuple(_warnings(request)),
+        reasons=tuple(plain(r) for r in request.reasons[:FACTS]),
+        changes=_changes(request.changes) if request.changes else None,
+        heading="Exactly this was attempted" if lost else "Exactly this would run",
         actions=tuple(_action(a) for a in request.actions),
+        evidence=request.evidence,
         previews=tuple(section(v, title=str(k)) for k, v in request.shown.items()),
-        if_approved=_if_approved(request, approved_by),
-        if_denied="The goal ends here and none of these actions runs. One denial is enough.",
-        reason_required=request.requirement.reason_required,
+        choices=choices(request, approved_by),
         closed=closed,
-        time_left=time_left(request.expires_at, now),
-    )
-
-
-def plain(text: str, *, limit: int = _VALUE) -> str:
-    """Text that shows what it holds: control, invisible and direction characters as escapes.
-
-    A backslash is doubled, so that an escape cannot be mistaken for the text that spells it.
-    """
-    shown = "".join(_character(c) for c in text[:limit])
-    return shown if len(text) <= limit else f"{shown}… ({len(text)} characters in all)"
-
-
-def scalar(value: Json) -> str:
-    """A string, number, boolean or null on one line; a string that looks like another is quoted."""
-    if not isinstance(value, str):
-        return plain(json.dumps(value))
-    return _quoted(plain(value)) if _ambiguous(value) else plain(value)
-
-
-def section(value: Json, *, title: str = "") -> Section:
-    """Lay any JSON value out as facts, and lists of objects as tables."""
-    facts: list[Fact] = []
-    tables: list[Table] = []
-    _lay_out(value, (), facts, tables)
-    omitted = ""
-    if len(facts) > _FACTS:
-        omitted = f"{len(facts) - _FACTS} more values are not shown here; see the exact form"
-    return Section(
-        title=plain(title, limit=_LABEL),
-        facts=tuple(facts[:_FACTS]),
-        tables=tuple(tables[:_FACTS]),
-        omitted=omitted,
     )
 
 
 def who(requester: Requester) -> str:
     """The requester, and whether that is known."""
-    name = plain(requester.id, limit=_LABEL)
+    name = plain(requester.id, limit=LABEL)
     return name if requester.proven else f"{name} (unproven: this is only what the submitter wrote)"
 
 
@@ -183,53 +162,83 @@ def _facts(request: ApprovalRequest, approved_by: Sequence[str]) -> tuple[Fact, 
     so_far = f"; so far {', '.join(approved_by)}" if approved_by else ""
     people = "person" if needed == 1 else "different people"
     groups = " from " + " or ".join(requirement.groups) if requirement.groups else ""
+    lost = request.question is Question.OUTCOME
     rows = [
         ("Asked by", who(request.requester)),
         ("Contract", request.contract),
         ("Environment", request.environment),
         ("Goal", request.goal_id),
+        ("Task", request.task_id) if lost else None,
         ("Needs", f"{needed} {people}{groups}{so_far}"),
-        ("Asked at", iso(request.created_at)),
-        ("Expires at", f"{iso(request.expires_at)} (silence until then means no)"),
+        ("In place of", request.replaces) if request.replaces else None,
+        ("Found lost at" if lost else "Asked at", iso(request.created_at)),
+        ("Expires at", f"{iso(request.expires_at)} ({SILENCE[request.question]})"),
     ]
-    return tuple(Fact(label=k, value=v) for k, v in rows)
+    return tuple(Fact(label=r[0], value=r[1]) for r in rows if r is not None)
 
 
-def _warnings(request: ApprovalRequest) -> tuple[str, ...]:
+def _warnings(request: ApprovalRequest) -> list[str]:
     found = []
+    if request.replaces:
+        found.append(
+            f"This takes the place of '{request.replaces}', whose answers count no more: what "
+            "would run has changed since."
+        )
     if not request.requester.proven:
         found.append(
             "Who asks is not proven: the goal was started without a person's token. One more "
-            "approval is needed for that reason. Ask whoever claims it before you approve."
+            "approval is needed for that reason. Ask whoever claims it before you answer."
         )
     undone = [a.task_id for a in request.actions if _cannot_be_undone(a)]
-    if undone:
-        found.append(f"Cannot be undone by Goalkeeper once done: {', '.join(undone)}.")
-    return tuple(found)
+    if request.question is Question.OUTCOME:
+        found.append(
+            "The attempt was lost on its way, and nobody here knows whether it had its effect. "
+            "Look into the system itself before you answer: a wrong 'it did not happen' does it "
+            "twice, a wrong 'it happened' leaves it out for good."
+        )
+    elif undone:
+        found.append(f"Cannot be undone by Goalkeeper once done: {names(undone)}.")
+    return found
 
 
 def _cannot_be_undone(action: Action) -> bool:
-    return action.risk is not Risk.READ and action.compensation is None
+    return action.risk is not Risk.READ and action.compensation is None and action.undoes is None
 
 
-def _if_approved(request: ApprovalRequest, approved_by: Sequence[str]) -> str:
-    left = needed_approvals(request) - len(approved_by) - 1
-    if left > 0:
-        return f"Your approval is counted; {left} more of other people must follow."
-    tasks = ", ".join(a.task_id for a in request.actions)
-    return (
-        f"The goal goes on and runs exactly these actions ({tasks}), once. If anything about them "
-        "has changed by then, they do not run."
+def _changes(changes: Sequence[Change]) -> Table:
+    left = len(changes) - _CHANGES
+    more = f", the first {_CHANGES} of {len(changes)}" if left > 0 else ""
+    return Table(
+        title=f"Changed since the request before{more}",
+        columns=("Task", "What", "Before", "After"),
+        rows=tuple(
+            (c.task_id, _place(c.place), _shown(c.before), _shown(c.after))
+            for c in changes[:_CHANGES]
+        ),
     )
+
+
+def _place(pointer: str) -> str:
+    """A JSON Pointer as words: ``/inputs/replicas`` is ``replicas``."""
+    parts = [p.replace("~1", "/").replace("~0", "~") for p in pointer.split("/")[1:]]
+    if parts[:1] == ["inputs"] and len(parts) > 1:
+        parts = parts[1:]
+    return plain(" / ".join(parts) or "everything", limit=LABEL)
+
+
+def _shown(value: Json) -> str:
+    return plain(json.dumps(value)) if isinstance(value, list | dict) else scalar(value)
 
 
 def _action(action: Action) -> ActionCard:
     facts = [("Risk", _RISKS[action.risk])]
     facts += [(f"Credential '{k}'", f"role {v}") for k, v in sorted(action.credentials.items())]
     if action.egress:
-        facts.append(("May reach", ", ".join(plain(e, limit=_LABEL) for e in action.egress)))
+        facts.append(("May reach", ", ".join(plain(e, limit=LABEL) for e in action.egress)))
     if action.compensation:
         facts.append(("Undone by", action.compensation))
+    if action.undoes:
+        facts.append(("Undoes", plain(action.undoes, limit=LABEL)))
     if action.generation:
         facts.append(("Retry", f"number {action.generation}, asked for by a person"))
     return ActionCard(
@@ -237,91 +246,7 @@ def _action(action: Action) -> ActionCard:
         operation=action.operation,
         risk=action.risk.value,
         digest=action.digest,
-        facts=tuple(Fact(label=plain(k, limit=_LABEL), value=v) for k, v in facts),
+        facts=tuple(Fact(label=plain(k, limit=LABEL), value=v) for k, v in facts),
         inputs=section(action.inputs) if action.inputs else Section(),
         exact=json.dumps(action.model_dump(mode="json"), indent=2, sort_keys=True),
     )
-
-
-def _lay_out(value: Json, path: tuple[str, ...], facts: list[Fact], tables: list[Table]) -> None:
-    label = plain(" / ".join(path), limit=_LABEL)
-    if isinstance(value, Mapping) and value and len(path) < _DEPTH:
-        for key, inner in value.items():
-            _lay_out(inner, (*path, key), facts, tables)
-    elif (table := _as_table(label, value)) is not None:
-        tables.append(table)
-    elif isinstance(value, list) and value and all(_is_scalar(v) for v in value):
-        facts.append(Fact(label=label, value=_listed(value)))
-    elif isinstance(value, list) and value and len(path) < _DEPTH:
-        for index, inner in enumerate(value):
-            _lay_out(inner, (*path, str(index + 1)), facts, tables)
-    elif _is_scalar(value):
-        facts.append(Fact(label=label, value=scalar(value)))
-    else:
-        facts.append(Fact(label=label, value=plain(json.dumps(value))))
-
-
-def _as_table(title: str, value: Json) -> Table | None:
-    """Two or more flat objects with few keys between them; anything else is not a table."""
-    if not isinstance(value, list) or not 2 <= len(value) <= _ROWS:
-        return None
-    rows = [v for v in value if isinstance(v, dict)]
-    if len(rows) != len(value) or not all(_is_scalar(c) for r in rows for c in r.values()):
-        return None
-    columns = list(dict.fromkeys(k for r in rows for k in r))
-    if not 1 <= len(columns) <= _COLUMNS:
-        return None
-    return Table(
-        title=title,
-        columns=tuple(plain(c, limit=_LABEL) for c in columns),
-        rows=tuple(tuple(scalar(r[c]) if c in r else "" for c in columns) for r in rows),
-    )
-
-
-def _listed(values: Iterable[Json]) -> str:
-    """Elements apart from one another even where one holds a comma."""
-    shown = [scalar(v) for v in values]
-    if any("," in s or " " in s for s in shown):
-        shown = [s if s.startswith('"') else _quoted(s) for s in shown]
-    joined = ", ".join(shown)
-    return joined if len(joined) <= 3 * _VALUE else joined[: 3 * _VALUE] + "…"
-
-
-def _is_scalar(value: Json) -> bool:
-    return value is None or isinstance(value, str | int | float | bool)
-
-
-def _quoted(text: str) -> str:
-    escaped = text.replace('"', '\\"')
-    return f'"{escaped}"'
-
-
-def _ambiguous(text: str) -> bool:
-    """Whether the text unquoted could be taken for nothing, for a number or for a keyword."""
-    if text != text.strip() or not text or text.startswith('"'):
-        return True
-    if len(text) > _NUMBER:
-        return False
-    try:
-        json.loads(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _character(character: str) -> str:
-    if character in _NAMED:
-        return _NAMED[character]
-    kind = unicodedata.category(character)
-    # Everything of C (control, format, surrogate, private, unassigned), and every separator but
-    # the ordinary space: they hide, or reorder, or break the line.
-    if kind.startswith("C") or (kind.startswith("Z") and character != " "):
-        code = ord(character)
-        return (
-            f"\\x{code:02x}"
-            if code < 0x100
-            else f"\\u{code:04x}"
-            if code < 0x10000
-            else f"\\U{code:08x}"
-        )
-    return character

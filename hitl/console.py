@@ -9,19 +9,21 @@ from typing import Annotated, Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Form, Request
-from fastapi.responses import RedirectResponse, Response
+from fastapi.responses import PlainTextResponse, RedirectResponse, Response
 from fastapi.templating import Jinja2Templates
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pydantic import SecretStr
 
-from goalkeeper.contracts.goal import OpenRequest
+from goalkeeper.contracts.goal import OpenRequest, Progress
 from goalkeeper.domain.approval import Answer, objection
 from goalkeeper.domain.base import iso
 from goalkeeper.domain.errors import GoalkeeperError, NotAllowed, NotFound, ServiceUnavailable
 from goalkeeper.identities import Person
-from hitl.cards import card, plain, section, who
+from hitl.cards import ACTIONS_SHOWN, card, headline, who
+from hitl.choices import RECORDED
 from hitl.decisions import outcome
 from hitl.guards import require_same_origin
+from hitl.overview import counts_text, overview
 from hitl.services import Services
 from hitl.sessions import Session, form_token_holds
 from hitl.signin import (
@@ -33,6 +35,7 @@ from hitl.signin import (
     set_cookie,
     token_holder,
 )
+from hitl.text import plain, section
 
 _environment = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"),
@@ -41,11 +44,14 @@ _environment = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_environment.filters.update(plain=plain, iso=iso, path=lambda text: quote(text, safe="/"))
+_environment.filters.update(
+    plain=plain, iso=iso, counts=counts_text, path=lambda text: quote(text, safe="/")
+)
 _environment.globals.update(who=who, section=section)
 _templates = Jinja2Templates(env=_environment)
 
 _LONGEST_NEXT = 500
+_LARGE = 1000
 
 
 class SignInFirst(Exception):
@@ -130,7 +136,7 @@ async def inbox_page(here: Visiting) -> Response:
     found = await here.parts.inbox.open_requests()
     rows = [
         {
-            "card": card(r.request, now, approved_by=r.approved_by),
+            "card": headline(r.request, now),
             "requester": r.request.requester,
             "approved_by": r.approved_by,
             "needed": r.needed,
@@ -188,15 +194,34 @@ async def decision_page(here: Visiting, decision_id: str) -> Response:
     except (NotFound, ServiceUnavailable):
         # What was recorded is shown whether or not the goal can say what came of it.
         decided = None
-    return here.page("decision.html", decision=recorded, decided=decided)
+    heading = RECORDED[recorded.answer]
+    return here.page("decision.html", decision=recorded, decided=decided, heading=heading)
+
+
+@router.get("/evidence/{digest}/{request_id:path}")
+async def evidence_page(here: Visiting, digest: str, request_id: str) -> Response:
+    """An artifact that a request names, and no other: the store holds more than people may see."""
+    found = await here.parts.inbox.find(request_id)
+    if digest not in {e.digest for e in found.request.evidence}:
+        raise NotFound(f"request '{request_id[:200]}' names no evidence '{digest[:80]}'")
+    # Always as text: what a task has written is not a page of this site.
+    return PlainTextResponse(await here.parts.evidence.get(digest))
 
 
 @router.get("/goals/{goal_id}")
 async def goal_page(here: Visiting, goal_id: str) -> Response:
     """How a goal stands."""
     progress = await here.parts.goals.progress(goal_id)
+    summary = await here.parts.goals.summary(goal_id)
     url = here.parts.workflow_url.format(quote(goal_id, safe=""))
-    return here.page("goal.html", goal=progress, workflow_url=url)
+    return here.page(
+        "goal.html",
+        goal=progress,
+        shown=overview(progress, summary),
+        open=[r for r in progress.requests if r.closed is None],
+        plan_digest=_digest(progress),
+        workflow_url=url,
+    )
 
 
 def sign_in_first(request: Request) -> Response:
@@ -234,6 +259,7 @@ def _request(
         "request.html",
         status,
         card=shown,
+        first=ACTIONS_SHOWN,
         approved_by=found.approved_by,
         needed=found.needed,
         why_not=_why_not(here, found),
@@ -247,6 +273,12 @@ def _why_not(here: Visit, found: OpenRequest) -> str | None:
     if found.closed is not None:
         return f"This request is closed: {found.closed}."
     return objection(here.person.id, here.person.groups, here.parts.now(), found.request)
+
+
+def _digest(progress: Progress) -> str:
+    """The plan's digest; of a large plan, taking it would keep everybody else waiting."""
+    plan = progress.plan
+    return plan.digest if plan is not None and len(plan.tasks) <= _LARGE else ""
 
 
 def _require_own_form(here: Visit, form_token: str) -> None:

@@ -12,13 +12,22 @@ from weakref import WeakValueDictionary
 import structlog
 
 from goalkeeper.contracts.goal import OpenRequest
-from goalkeeper.domain.approval import DECISION_TYPE, Answer, ApprovalRequest, Decision, objection
+from goalkeeper.domain.approval import (
+    ANSWERS,
+    DECISION_TYPE,
+    Answer,
+    ApprovalRequest,
+    Decision,
+    Question,
+    objection,
+)
 from goalkeeper.domain.base import Model, iso
 from goalkeeper.domain.dsse import Signer, seal
 from goalkeeper.domain.errors import (
     ApprovalExpired,
     Conflict,
     GoalkeeperError,
+    InvalidGoal,
     NotAllowed,
     NotFound,
     PermanentError,
@@ -26,6 +35,7 @@ from goalkeeper.domain.errors import (
 )
 from goalkeeper.identities import Person
 from goalkeeper.telemetry import DECISIONS, task_context
+from hitl.choices import COUNTED, SILENCE
 from hitl.delivery import Delivery
 from hitl.inbox import Inbox
 from hitl.metrics import REFUSED
@@ -36,7 +46,12 @@ _log = structlog.get_logger(__name__)
 _LOOKS = (0.01, 0.02, 0.05, 0.1, 0.25)
 """Seconds between looks at the goal; the last one repeats."""
 _LONGEST_REASON = 2000
-_ANSWERS = {"approved": Answer.APPROVE, "denied": Answer.DENY}
+_CLOSED = {
+    "approved": {Answer.APPROVE},
+    "denied": {Answer.DENY},
+    "answered": {Answer.HAPPENED, Answer.DID_NOT_HAPPEN},
+}
+"""How a request was closed, and by which answers."""
 
 
 class Decided(Model):
@@ -94,13 +109,14 @@ class Decisions:
             person: who was authenticated, with the groups of now.
             request_id: ``GOAL/TASK.GENERATION``.
             digest: of the request as the person saw it; None takes it as it is now.
-            answer: yes or no.
-            reason: required for a no, and where policy wants one for a yes.
+            answer: one of the two that the request's question has.
+            reason: required for all but an approval, and where policy wants one for that.
             channel: ``cli``, ``console`` or ``slack``.
 
         Raises:
             NotFound: no such request.
             NotAllowed: this person may not, or a reason is missing.
+            InvalidGoal: the answer belongs to another question.
             ApprovalExpired: too late.
             Conflict: decided already by others, or no longer what the person saw.
             TransientError: Temporal, Vault or the audit log does not answer; the same answer may
@@ -134,6 +150,8 @@ class Decisions:
                 f"request '{request.id}' is no longer what you were shown: what would run has "
                 "changed. Nothing was recorded; look at it again before you answer."
             )
+        if answer not in ANSWERS[request.question]:
+            raise InvalidGoal(_other_question(request))
         earlier = await self._record.known(decision_id(request.digest, person.id, answer))
         if found.closed is not None:
             if earlier is not None and _counted(earlier, found):
@@ -145,19 +163,35 @@ class Decisions:
             raise ApprovalExpired(_sentence(why)) if expired else NotAllowed(_sentence(why))
         if earlier is None:
             _require_reason(request, answer, reason)
+            await self._require_first(person, request, answer)
         return earlier
+
+    async def _require_first(
+        self, person: Person, request: ApprovalRequest, answer: Answer
+    ) -> None:
+        """Nobody says both that something happened and that it did not."""
+        if request.question is not Question.OUTCOME:
+            return
+        for other in ANSWERS[Question.OUTCOME]:
+            known = decision_id(request.digest, person.id, other)
+            if other is not answer and await self._record.known(known) is not None:
+                raise Conflict(
+                    f"You have answered '{other}' to '{request.id}' already. If that was wrong, "
+                    "let nobody else confirm it: unanswered, the task stays Unknown. Nothing was "
+                    "recorded."
+                )
 
     async def _closed(self, found: OpenRequest) -> PermanentError:
         request = found.request
         if found.closed == "expired":
             return ApprovalExpired(
-                f"Request '{request.id}' expired at {iso(request.expires_at)}: silence until then "
-                "means no."
+                f"Request '{request.id}' expired at {iso(request.expires_at)}: "
+                f"{SILENCE[request.question]}."
             )
-        if found.closed not in _ANSWERS:
+        if found.closed not in _CLOSED:
             return Conflict(f"Request '{request.id}' needs no answer any more: {found.closed}.")
-        wanted = _ANSWERS[found.closed]
-        made = [d for d in await self._record.of(request) if d.answer is wanted]
+        wanted = _CLOSED[found.closed]
+        made = [d for d in await self._record.of(request) if d.answer in wanted]
         people = ", ".join(d.person for d in made) or ", ".join(found.approved_by)
         by = f" by {people}" if people else ""
         at = f" at {iso(made[-1].at)}" if made else ""
@@ -229,6 +263,8 @@ def _require_reason(request: ApprovalRequest, answer: Answer, reason: str) -> No
         raise NotAllowed(
             "A denial needs a reason: say why, for whoever asked. Nothing was recorded."
         )
+    if not reason and request.question is Question.OUTCOME:
+        raise NotAllowed("Say how you know, for the record. Nothing was recorded.")
     if not reason and request.requirement.reason_required:
         raise NotAllowed("Policy wants a reason for this approval: say why. Nothing was recorded.")
 
@@ -236,7 +272,7 @@ def _require_reason(request: ApprovalRequest, answer: Answer, reason: str) -> No
 def _counted(decision: Recorded, found: OpenRequest) -> bool:
     if decision.answer is Answer.DENY:
         return found.closed == "denied"
-    return decision.person in found.approved_by and found.closed in (None, "approved")
+    return decision.person in found.approved_by and found.closed in (None, "approved", "answered")
 
 
 def outcome(decision: Recorded, found: OpenRequest) -> Decided:
@@ -262,12 +298,21 @@ def _message(decision: Recorded, found: OpenRequest, *, counted: bool) -> str:
         return f"Recorded, but too late to count: the request is {found.closed}."
     if not counted:
         return "Recorded and sent to the goal, which has not confirmed it yet. Nothing more to do."
-    if decision.answer is Answer.DENY:
-        return "Denied. None of the actions runs."
     missing = found.needed - len(found.approved_by)
-    if missing > 0:
-        return f"Approved by you; {missing} more of other people must follow."
-    return "Approved. The goal goes on."
+    if decision.answer is not Answer.DENY and missing > 0:
+        same = "must follow" if decision.answer is Answer.APPROVE else "must say the same"
+        return f"Your answer is counted; {missing} more of other people {same}."
+    return COUNTED[decision.answer]
+
+
+def _other_question(request: ApprovalRequest) -> str:
+    answers = " or ".join(f"'{a}'" for a in ANSWERS[request.question])
+    if request.question is Question.OUTCOME:
+        return (
+            f"Request '{request.id}' asks whether a lost attempt happened: the answer is {answers} "
+            "(`goalkeeper resolve`). Nothing was recorded."
+        )
+    return f"Request '{request.id}' takes {answers} for an answer. Nothing was recorded."
 
 
 def _sentence(text: str) -> str:

@@ -16,7 +16,10 @@ import uvicorn
 from goalkeeper import temporal
 from goalkeeper.audit import AuditLog
 from goalkeeper.domain.errors import InvalidSettings
+from goalkeeper.evidence import EvidenceStore
 from goalkeeper.identities import Identities
+from goalkeeper.payloads import PayloadKeys
+from goalkeeper.payloads.access import payload_access
 from goalkeeper.settings import Settings
 from goalkeeper.telemetry import configure_logging, tracing
 from goalkeeper.vault import Vault, login_file
@@ -46,7 +49,11 @@ async def serve(settings: Settings) -> None:
         listener = stack.enter_context(_listen(settings.gateway_url))
         log = AuditLog.open(settings.audit_file)
         stack.push_async_callback(log.aclose)
-        client = await temporal.connect(settings, interceptors=tracing(settings, "gateway"))
+        # Read at the first payload, by the login below.
+        keys = PayloadKeys(lambda: vault.payload_keys())
+        client = await temporal.connect(
+            settings, interceptors=tracing(settings, "gateway"), keys=keys
+        )
         # Last of what can fail: a login works once.
         vault = await Vault.from_file(settings.vault_address, login_file(settings.state, "gateway"))
         stack.push_async_callback(vault.aclose)
@@ -56,6 +63,8 @@ async def serve(settings: Settings) -> None:
             log=log,
             signer=vault.signer(),
             vault_healthy=vault.healthy,
+            payloads=payload_access(settings, keys),
+            evidence=EvidenceStore(settings.evidence_folder),
             workflow_url=f"{settings.temporal_ui_url}/namespaces/{settings.temporal_namespace}"
             "/workflows/{}",
         )

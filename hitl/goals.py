@@ -16,11 +16,13 @@ from temporalio.service import RPCError, RPCStatusCode
 from goalkeeper.contracts.goal import (
     QUERY_APPROVALS,
     QUERY_PROGRESS,
+    QUERY_SUMMARY,
     SIGNAL_DECISION,
     WORKFLOW,
     DecisionSignal,
     OpenRequest,
     Progress,
+    Summary,
 )
 from goalkeeper.domain.dsse import Envelope
 from goalkeeper.domain.errors import GoalkeeperError, NotFound, ServiceUnavailable
@@ -53,6 +55,10 @@ class Goals(Protocol):
 
     async def progress(self, goal_id: str) -> Progress:
         """How a goal stands; raises as `approvals` does."""
+        ...
+
+    async def summary(self, goal_id: str) -> Summary:
+        """How a goal stands, in short; raises as `approvals` does."""
         ...
 
     async def deliver(self, goal_id: str, envelope: Envelope) -> None:
@@ -93,6 +99,13 @@ class TemporalGoals:
         async with _asking(goal_id, self._patience):
             handle = self._client.get_workflow_handle(goal_id)
             found: Progress = await handle.query(QUERY_PROGRESS, result_type=Progress)
+        return found
+
+    async def summary(self, goal_id: str) -> Summary:
+        """See `Goals.summary`."""
+        async with _asking(goal_id, self._patience):
+            handle = self._client.get_workflow_handle(goal_id)
+            found: Summary = await handle.query(QUERY_SUMMARY, result_type=Summary)
         return found
 
     async def deliver(self, goal_id: str, envelope: Envelope) -> None:

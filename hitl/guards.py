@@ -16,7 +16,8 @@ from goalkeeper.domain.errors import NotAllowed
 from hitl.metrics import LATENCY
 
 LARGEST_BODY = 64 * 1024
-_TOO_LARGE = f"The body is larger than {LARGEST_BODY} bytes."
+LARGER_BODIES = {"/codec/": 16 * 1024 * 1024}
+"""By the beginning of the path: the Temporal UI sends the payloads of a page of events at once."""
 
 HEADERS = {
     # No script at all: a page that would need one is a page that an injection could use.
@@ -59,7 +60,7 @@ class Guard:
                     headers[name] = value
             await send(message)
 
-        await self._app(scope, _bounded(receive), sending)
+        await self._app(scope, _bounded(receive, _largest(scope["path"])), sending)
         # The route's pattern, so that neither ids nor inventions become labels.
         route = getattr(scope.get("route"), "path", "other")
         LATENCY.labels(route, status).observe(time.perf_counter() - began)
@@ -111,15 +112,20 @@ def require_same_origin(request: Request) -> None:
         )
 
 
-def _bounded(receive: Receive) -> Receive:
+def _largest(path: str) -> int:
+    return next((most for p, most in LARGER_BODIES.items() if path.startswith(p)), LARGEST_BODY)
+
+
+def _bounded(receive: Receive, most: int) -> Receive:
     taken = 0
 
     async def bounded() -> Message:
         nonlocal taken
         message = await receive()
         taken += len(message.get("body", b""))
-        if taken > LARGEST_BODY:
-            raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, _TOO_LARGE)
+        if taken > most:
+            text = f"The body is larger than {most} bytes."
+            raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, text)
         return message
 
     return bounded

@@ -6,9 +6,11 @@ It holds no logic of its own.
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Protocol
 
 from goalkeeper.domain.dsse import Signer
 from goalkeeper.identities import Identities
+from goalkeeper.payloads.access import PayloadAccess
 from hitl.decisions import Decisions
 from hitl.delivery import BACKOFF, Delivery
 from hitl.goals import Goals
@@ -17,6 +19,14 @@ from hitl.inbox import Inbox
 from hitl.record import Log, Record
 from hitl.sessions import Sessions
 from hitl.submissions import Submissions
+
+
+class Evidence(Protocol):
+    """What the gateway needs of `goalkeeper.evidence.EvidenceStore`."""
+
+    async def get(self, digest: str) -> bytes:
+        """The artifact with this digest; raises `NotFound`, `AuditBroken`, `StoreUnavailable`."""
+        ...
 
 
 def utc_now() -> datetime:
@@ -39,9 +49,12 @@ class Services:
     sessions: Sessions
     throttle: Throttle
     vault_healthy: Callable[[], Awaitable[bool]]
+    evidence: Evidence
     now: Callable[[], datetime]
     workflow_url: str
     """Where Temporal's UI shows a workflow, with ``{}`` for its id."""
+    payloads: PayloadAccess | None = None
+    """For the codec server; None opens nothing."""
 
 
 def assemble(
@@ -51,7 +64,9 @@ def assemble(
     log: Log,
     signer: Signer,
     vault_healthy: Callable[[], Awaitable[bool]],
+    evidence: Evidence,
     workflow_url: str = "",
+    payloads: PayloadAccess | None = None,
     now: Callable[[], datetime] = utc_now,
     patience: timedelta = timedelta(seconds=5),
     backoff: Sequence[float] = BACKOFF,
@@ -64,7 +79,9 @@ def assemble(
         log: the audit log.
         signer: who holds the decision key.
         vault_healthy: for the health check.
+        evidence: what lost attempts left behind.
         workflow_url: see `Services`.
+        payloads: see `Services`.
         now: the clock.
         patience: how long an answer waits to be seen counted.
         backoff: seconds between attempts to deliver what could not be delivered.
@@ -83,6 +100,8 @@ def assemble(
         sessions=Sessions(identities, now),
         throttle=Throttle(),
         vault_healthy=vault_healthy,
+        evidence=evidence,
         now=now,
         workflow_url=workflow_url,
+        payloads=payloads,
     )

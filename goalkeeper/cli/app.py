@@ -8,7 +8,18 @@ from collections.abc import Sequence
 
 import typer
 
-from goalkeeper.cli import approvals, audit, goals, planning, stack
+from goalkeeper.cli import (
+    approvals,
+    audit,
+    bench,
+    control,
+    goals,
+    keys,
+    locks,
+    planning,
+    simulate,
+    stack,
+)
 from goalkeeper.cli.session import (
     FAILED,
     USAGE,
@@ -41,7 +52,7 @@ def _globals(
     ctx.obj = Session(state=state, person=as_person, json=as_json, debug=debug)
 
 
-for part in (stack, goals, planning, approvals, audit):
+for part in (stack, keys, bench, goals, control, locks, planning, simulate, approvals, audit):
     part.register(app)
 
 

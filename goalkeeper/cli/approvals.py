@@ -1,4 +1,4 @@
-"""Commands for whoever decides: inbox, approve, deny.
+"""Commands for whoever decides: inbox, approve, deny, resolve.
 
 They show what the console shows and send the answer to the gateway; nothing is decided here.
 """
@@ -16,11 +16,16 @@ if TYPE_CHECKING:
     from goalkeeper.contracts.goal import OpenRequest
 
 _GROUP = "Approvals"
+# The words of `goalkeeper.domain.approval`, which is not imported to print a help text.
+_RUN = "run"
+_OUTCOME = "outcome"
 
 RequestArgument = Annotated[
     str,
     typer.Argument(metavar="REQUEST", help="The request's id, or the id of a goal that asks."),
 ]
+
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask once more.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -36,7 +41,7 @@ def register(app: typer.Typer) -> None:
         session: Session,
         request: RequestArgument,
         reason: ReasonOption = "",
-        yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask once more.")] = False,
+        yes: YesOption = False,
     ) -> None:
         """Show exactly what would run, and approve it.
 
@@ -44,7 +49,7 @@ def register(app: typer.Typer) -> None:
 
         Example: goalkeeper approve deploy-branch-20300101-120000-ab12cd --as operator
         """
-        session.run(_decide(session, request, "approve", reason, yes))
+        session.run(_decide(session, request, _RUN, "approve", reason, yes=yes))
 
     @command(app, "deny", rich_help_panel=_GROUP)
     def deny(
@@ -53,19 +58,50 @@ def register(app: typer.Typer) -> None:
         reason: Annotated[str, typer.Option("--reason", "-r", help="Why not; goes on record.")],
     ) -> None:
         """Refuse a request. One refusal ends the goal."""
-        session.run(_decide(session, request, "deny", reason, True))
+        session.run(_decide(session, request, _RUN, "deny", reason, yes=True))
+
+    @command(app, "resolve", rich_help_panel=_GROUP)
+    def resolve(
+        session: Session,
+        request: RequestArgument,
+        reason: Annotated[
+            str, typer.Option("--reason", "-r", help="How you know; goes on record.")
+        ],
+        task: Annotated[
+            str | None, typer.Argument(metavar="TASK", help="The task, where several are unknown.")
+        ] = None,
+        happened: Annotated[
+            bool | None,
+            typer.Option(
+                "--happened/--did-not-happen",
+                help="It had its effect, and counts as done; or it had none, and runs again.",
+            ),
+        ] = None,
+        yes: YesOption = False,
+    ) -> None:
+        """Say what became of an attempt that was lost in the middle of a side effect.
+
+        Look into the system itself first: nobody here can tell.
+
+        Example: goalkeeper resolve deploy-branch-20300101-120000-ab12cd merge --happened
+        --reason "commit 1a2b3c is on main" --as operator
+        """
+        if happened is None:
+            raise typer.BadParameter("say --happened or --did-not-happen")
+        answer = "happened" if happened else "did_not_happen"
+        session.run(_decide(session, request, _OUTCOME, answer, reason, task=task, yes=yes))
 
 
 async def _inbox(session: Session) -> None:
     from goalkeeper.cli.render import columns, plain
-    from hitl.cards import card
+    from hitl.cards import headline
 
     async with session.client() as gk:
         found = await gk.inbox()
     now = datetime.now(UTC)
-    table = columns("REQUEST", "WHAT", "ASKED BY", "APPROVALS", "TIME LEFT")
+    table = columns("REQUEST", "WHAT", "ASKED BY", "ANSWERS", "TIME LEFT")
     for asked in found:
-        shown = card(asked.request, now, approved_by=asked.approved_by)
+        shown = headline(asked.request, now)
         table.add_row(
             plain(asked.request.id),
             shown.title,
@@ -77,17 +113,26 @@ async def _inbox(session: Session) -> None:
     session.answer(found, table if found else "nothing waits for an answer")
 
 
-async def _decide(session: Session, name: str, answer: str, reason: str, yes: bool) -> None:
+async def _decide(
+    session: Session,
+    name: str,
+    question: str,
+    answer: str,
+    reason: str,
+    *,
+    task: str | None = None,
+    yes: bool,
+) -> None:
     from goalkeeper.domain.approval import Answer
 
     async with session.client() as gk:
-        asked = await _find(gk, name)
+        asked = await _find(gk, name, question, task)
         if not yes:
             from goalkeeper.cli.cards import card_view
 
             # With --json, the card is for the person and only the outcome for the script.
             (session.err if session.json else session.out).print(card_view(asked))
-            if not _confirmed(session):
+            if not _confirmed(session, answer):
                 session.remark("nothing was decided")
                 raise typer.Exit(FAILED)
         decided = await gk.decide(
@@ -96,41 +141,68 @@ async def _decide(session: Session, name: str, answer: str, reason: str, yes: bo
     session.answer(decided, _outcome(decided))
 
 
-def _confirmed(session: Session) -> bool:
+_ASK = {
+    "approve": "Approve exactly this?",
+    "happened": "Are you sure that it happened?",
+    "did_not_happen": "Are you sure that it did not happen, and may run again?",
+}
+
+
+def _confirmed(session: Session, answer: str) -> bool:
     """Ask on the terminal; without one there is nobody to ask, and the answer is no."""
     import sys
 
     if not sys.stdin.isatty():
-        session.remark("there is no terminal to ask on: say --yes to approve without being asked")
+        session.remark("there is no terminal to ask on: say --yes to answer without being asked")
         return False
-    return typer.confirm("Approve exactly this?", default=False, err=session.json)
+    return typer.confirm(_ASK[answer], default=False, err=session.json)
 
 
 def _outcome(decided: "Decided") -> str:
     if decided.message:
         return decided.message
-    verb = "approved" if decided.answer.value == "approve" else "denied"
+    verb = {"approve": "approved", "deny": "denied"}.get(decided.answer, "answered")
     counted = "" if decided.counted else "; the goal has not taken it in yet, and will"
     return f"{verb} '{decided.request_id}' as {decided.person}{counted}"
 
 
-async def _find(gk: "Client", name: str) -> "OpenRequest":
+async def _find(gk: "Client", name: str, question: str, task: str | None) -> "OpenRequest":
     """The request of that id, or the one open request of the goal of that id.
 
     Raises:
-        NotFound: the goal asks nothing now.
-        Conflict: it asks more than one thing.
+        NotFound: the goal asks nothing of the kind now.
+        Conflict: it asks more than one thing, or something else.
     """
     from goalkeeper.domain.errors import Conflict, NotFound
 
     if "/" in name:
-        return await gk.gateway().request(name)
-    found = [r for r in await gk.inbox() if r.request.goal_id == name]
-    if len(found) == 1:
-        return found[0]
-    if not found:
-        # Tells an unknown goal from one that asks nothing.
-        state = (await gk.goal(name).progress()).state
-        raise NotFound(f"goal '{name}' is {state} and waits for no answer")
-    ids = ", ".join(r.request.id for r in found)
-    raise Conflict(f"goal '{name}' asks more than one thing; name the request: {ids}")
+        found = await gk.gateway().request(name)
+        if found.request.question != question:
+            raise Conflict(_other(found))
+        return found
+    asked = [r for r in await gk.inbox() if r.request.goal_id == name]
+    fit = [r for r in asked if r.request.question == question]
+    fit = [r for r in fit if task is None or task in (r.request.task_id, *_tasks(r))]
+    if len(fit) == 1:
+        return fit[0]
+    if fit:
+        ids = ", ".join(r.request.id for r in fit[:20])
+        raise Conflict(f"goal '{name}' asks more than one thing; name the request: {ids}")
+    if asked and task is None:
+        raise Conflict(_other(asked[0]))
+    # Tells an unknown goal from one that asks nothing.
+    state = (await gk.goal(name).progress()).state
+    about = f" about task '{task}'" if task else ""
+    raise NotFound(f"goal '{name}' is {state} and waits for no answer{about}")
+
+
+def _tasks(asked: "OpenRequest") -> list[str]:
+    return [a.task_id for a in asked.request.actions]
+
+
+def _other(asked: "OpenRequest") -> str:
+    from goalkeeper.cli.goalview import answer_command
+
+    lost = asked.request.question == _OUTCOME
+    what = "what became of a lost attempt" if lost else "whether something may run"
+    return f"'{asked.request.id}' asks {what}; answer it with `{answer_command(asked)}`"

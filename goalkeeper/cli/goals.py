@@ -1,4 +1,4 @@
-"""Commands on goals: submit, show, watch, list, logs, pause, resume, cancel, retry.
+"""Commands that ask for goals and look at them: submit, show, watch, list, logs.
 
 What a goal is and does belongs to `goalkeeper.client`; here it is only asked and shown.
 """
@@ -10,7 +10,7 @@ import typer
 from goalkeeper.cli.session import DENIED, FAILED, Session, command
 
 if TYPE_CHECKING:
-    from goalkeeper.client import Goal
+    from goalkeeper.client import Client, Goal
     from goalkeeper.domain.goal import GoalResult
 
 _GROUP = "Goals"
@@ -30,6 +30,13 @@ InputsOption = Annotated[
     ),
 ]
 
+IdOption = Annotated[
+    str | None, typer.Option("--id", help="The new goal's id: makes the command repeatable.")
+]
+WatchOption = Annotated[
+    bool, typer.Option("--watch", help="Show what happens until the goal's end.")
+]
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
@@ -40,11 +47,9 @@ def register(app: typer.Typer) -> None:
         contract: ContractArgument,
         pairs: PairsArgument = None,
         inputs: InputsOption = None,
-        goal_id: Annotated[
-            str | None, typer.Option("--id", help="The goal's id: makes submitting repeatable.")
-        ] = None,
+        goal_id: IdOption = None,
         wait: Annotated[bool, typer.Option("--wait", help="Wait for the goal's end.")] = False,
-        watch: Annotated[bool, typer.Option("--watch", help="Show what happens, too.")] = False,
+        watch: WatchOption = False,
     ) -> None:
         """Ask for a goal.
 
@@ -86,45 +91,6 @@ def register(app: typer.Typer) -> None:
         """Print the output of a goal's tasks."""
         session.run(_logs(session, goal_id, task, follow))
 
-    _register_controls(app)
-
-
-def _register_controls(app: typer.Typer) -> None:
-    @command(app, "pause", rich_help_panel=_GROUP)
-    def pause(session: Session, goal_id: GoalArgument, reason: ReasonOption = "") -> None:
-        """Start no further task of a goal; what runs goes on."""
-        session.run(_control(session, goal_id, "pause", reason=reason))
-
-    @command(app, "resume", rich_help_panel=_GROUP)
-    def resume(session: Session, goal_id: GoalArgument, reason: ReasonOption = "") -> None:
-        """Go on with a paused goal."""
-        session.run(_control(session, goal_id, "resume", reason=reason))
-
-    @command(app, "cancel", rich_help_panel=_GROUP)
-    def cancel(
-        session: Session,
-        goal_id: GoalArgument,
-        task: Annotated[
-            str | None, typer.Option("--task", "-t", metavar="TASK", help="Only this task.")
-        ] = None,
-        reason: ReasonOption = "",
-    ) -> None:
-        """Stop a goal, or one task of it. What was done is undone where it can be."""
-        if task is None:
-            session.run(_control(session, goal_id, "cancel", reason=reason))
-        else:
-            session.run(_control(session, goal_id, "cancel_task", task, reason=reason))
-
-    @command(app, "retry", rich_help_panel=_GROUP)
-    def retry(
-        session: Session,
-        goal_id: GoalArgument,
-        task: Annotated[str, typer.Argument(metavar="TASK", help="The failed task.")],
-        reason: ReasonOption = "",
-    ) -> None:
-        """Run a failed task of a paused goal again. It is judged and approved anew."""
-        session.run(_control(session, goal_id, "retry_task", task, reason=reason))
-
 
 async def _submit(
     session: Session,
@@ -142,19 +108,23 @@ async def _submit(
     values = read_inputs(pairs, inputs, found.inputs)
     async with session.client() as gk:
         goal = await gk.submit(contract, inputs=values, goal_id=goal_id)
-        if not gk.has_person:
-            _warn_unproven(session)
-        if watch:
-            await _watch(session, goal)
-        elif wait:
-            _finish(session, await goal.result())
-        else:
-            session.answer(
-                {"goal_id": goal.id, "state": "Submitted"},
-                goal.id,
-            )
-            if session.out.is_terminal:
-                session.remark(f"follow it with: goalkeeper watch {goal.id}")
+        await follow_up(session, gk, goal, watch=watch, wait=wait)
+
+
+async def follow_up(
+    session: Session, gk: "Client", goal: "Goal", *, watch: bool, wait: bool = False
+) -> None:
+    """What comes after a goal was asked for: its id, its end, or all that happens until then."""
+    if not gk.has_person:
+        _warn_unproven(session)
+    if watch:
+        await _watch(session, goal)
+    elif wait:
+        _finish(session, await goal.result())
+    else:
+        session.answer({"goal_id": goal.id, "state": "Submitted"}, goal.id)
+        if session.out.is_terminal:
+            session.remark(f"follow it with: goalkeeper watch {goal.id}")
 
 
 def _warn_unproven(session: Session) -> None:
@@ -169,12 +139,19 @@ def _warn_unproven(session: Session) -> None:
 
 
 async def _show(session: Session, goal_id: str) -> None:
-    from goalkeeper.cli.render import goal_tree, plain
+    from goalkeeper.cli.goalview import goal_view
+    from goalkeeper.cli.render import plain
+    from hitl.overview import overview
 
     async with session.client() as gk:
         goal = gk.goal(goal_id)
-        progress = await goal.progress()
-        session.answer(progress, lambda: goal_tree(progress))
+        progress, summary = await goal.progress(), await goal.summary()
+        whole = {
+            **dict(progress),
+            "counts": summary.counts,
+            "waits_for_locks": summary.waits_for_locks,
+        }
+        session.answer(whole, lambda: goal_view(progress, overview(progress, summary)))
         for trouble in await goal.troubles():
             session.remark(plain(trouble.text, 2000))
 
@@ -238,22 +215,3 @@ async def _logs(session: Session, goal_id: str, task: str | None, follow: bool) 
                 prefix = "" if task else f"{line.task_id:<12} "
                 for part in line.text.splitlines():
                     print(f"{prefix}{plain(part, 100_000)}", flush=True)
-
-
-async def _control(session: Session, goal_id: str, what: str, *tasks: str, **options: str) -> None:
-    async with session.client() as gk:
-        await getattr(gk.goal(goal_id), what)(*tasks, **options)
-    subject = f"task '{tasks[0]}' of goal '{goal_id}'" if tasks else f"goal '{goal_id}'"
-    session.answer(
-        {"goal_id": goal_id, "task_id": tasks[0] if tasks else None, "done": what},
-        f"{_DONE[what]} {subject}",
-    )
-
-
-_DONE = {
-    "pause": "paused",
-    "resume": "resumed",
-    "cancel": "cancelling",
-    "cancel_task": "cancelled",
-    "retry_task": "running again:",
-}

@@ -1,37 +1,32 @@
-"""How plans and goals look in a terminal: pure functions from models to rich renderables.
+"""How plans look in a terminal, and the parts that other views share: models to renderables.
 
 They fetch nothing and print nothing; text from outside is made plain, so that it can neither
 style nor steer the terminal.
 """
 
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 
-from rich.console import Group, RenderableType
+from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from goalkeeper.contracts.goal import OpenRequest, Progress
-from goalkeeper.domain.goal import TaskStatus
-from goalkeeper.domain.plan import APPROVAL, GoalState, Plan, PlanTask, TaskState
+from goalkeeper.domain.plan import (
+    APPROVAL,
+    BUILT_IN,
+    GoalState,
+    OnFailure,
+    Plan,
+    PlanTask,
+    RunRule,
+)
 from goalkeeper.domain.policy import Effect, Requirement, Verdict
 
 _SHOWN_IN_PARALLEL = 25
 _LONGEST = 500
 
-_TASK_STYLE = {
-    TaskState.PENDING: "dim",
-    TaskState.AWAITING_APPROVAL: "yellow",
-    TaskState.RUNNING: "cyan",
-    TaskState.SUCCEEDED: "green",
-    TaskState.FAILED: "red",
-    TaskState.SKIPPED: "dim",
-    TaskState.CANCELLED: "magenta",
-    TaskState.COMPENSATED: "magenta",
-    TaskState.UNKNOWN: "bold red",
-}
 _GOAL_STYLE = {
     GoalState.PLANNING: "cyan",
     GoalState.RUNNING: "cyan",
@@ -45,18 +40,6 @@ _GOAL_STYLE = {
     GoalState.ROLLED_BACK: "bold magenta",
 }
 _RISK_STYLE = {"read": "dim", "write": "yellow", "destructive": "red", "privileged": "bold red"}
-# What a person looks for first when a step has more tasks than can be shown.
-_INTEREST = [
-    TaskState.FAILED,
-    TaskState.UNKNOWN,
-    TaskState.AWAITING_APPROVAL,
-    TaskState.RUNNING,
-    TaskState.COMPENSATED,
-    TaskState.CANCELLED,
-    TaskState.SKIPPED,
-    TaskState.SUCCEEDED,
-    TaskState.PENDING,
-]
 
 
 def plain(text: str, limit: int = _LONGEST) -> str:
@@ -77,11 +60,18 @@ def goal_state(state: GoalState) -> Text:
 
 
 def stages(plan: Plan) -> list[list[PlanTask]]:
-    """The tasks by how many steps precede them: those of one stage may run side by side."""
+    """The tasks by how many steps precede them: those of one stage may run side by side.
+
+    Those that always run come after all the others.
+    """
     depth: dict[str, int] = {}
     found: list[list[PlanTask]] = []
-    for task in plan.tasks:
+    last = 0
+    for task in sorted(plan.tasks, key=lambda t: t.always):
+        if not task.always:
+            last = len(found)
         at = max((depth[n] + 1 for n in task.needs), default=0)
+        at = max(at, last) if task.always else at
         depth[task.id] = at
         found.extend([] for _ in range(at + 1 - len(found)))
         found[at].append(task)
@@ -104,49 +94,36 @@ def plan_tree(
         (plan.environment, "bold"),
         (f"  {plan.digest[:19]}", "dim"),
     )
-    width = _Widths.of(plan.tasks)
+    width = Widths((t.id, t.operation) for t in plan.tasks)
     known = verdicts or {}
 
     def label(task: PlanTask) -> Text:
-        line = width.head(task, style="")
+        line = width.head(task.id, task.operation)
         if task.operation == APPROVAL:
-            return line + _gate(task, known.get(task.id), proven)
-        return line + _verdict(task, known.get(task.id))
+            line += _gate(task, known.get(task.id), proven)
+        else:
+            line += _verdict(task, known.get(task.id))
+        return line.append("".join(f"  {c}" for c in _conditions(task)), style="dim")
 
-    return _tree(head, stages(plan), label, _plan_summary)
+    tree = Tree(head, guide_style="dim")
+    for tasks in stages(plan):
+        add_stage(tree, [label(t) for t in tasks])
+    return tree
 
 
-def goal_tree(progress: Progress, *, now: datetime | None = None) -> RenderableType:
-    """A goal as a tree of its steps, each task with its state, time and failure."""
-    moment = now or datetime.now(UTC)
-    head = Text.assemble(
-        (progress.goal_id, "bold"),
-        "  ",
-        goal_state(progress.state),
-        ("  asked by ", "dim"),
-        (_who(progress), "dim"),
-    )
-    parts: list[RenderableType] = []
-    if progress.plan is None:
-        parts.append(head)
-    else:
-        states = {t.id: t for t in progress.tasks}
-        width = _Widths.of(progress.plan.tasks)
-
-        def label(task: PlanTask) -> Text:
-            return _task_line(task, states.get(task.id), width, moment)
-
-        def summary(tasks: Sequence[PlanTask]) -> str:
-            return _states_summary(tasks, states)
-
-        ordered = [_interesting_first(s, states) for s in stages(progress.plan)]
-        parts.append(_tree(head, ordered, label, summary))
-    if progress.failure:
-        parts.append(
-            Text(f"{progress.failure.code}: {plain(progress.failure.message, 2000)}", style="red")
-        )
-    parts.extend(_request_lines(progress.requests))
-    return Group(*parts)
+def add_stage(
+    tree: Tree, lines: Sequence[RenderableType], rest: str = "", *, most: int = _SHOWN_IN_PARALLEL
+) -> None:
+    """Add what may run side by side as one branch; `rest` says more about what is left out."""
+    if len(lines) == 1:
+        tree.add(lines[0])
+        return
+    branch = tree.add(Text(f"{len(lines)} side by side", style="dim"))
+    for line in lines[:most]:
+        branch.add(line)
+    if len(lines) > most:
+        more = f"… {len(lines) - most} more" + (f": {rest}" if rest else "")
+        branch.add(Text(more, style="dim"))
 
 
 def requirement_text(requirement: Requirement) -> str:
@@ -175,46 +152,46 @@ def columns(*names: str) -> Table:
     return table
 
 
-class _Widths:
+class Widths:
     """How wide ids and operations are, so that they stand in columns."""
 
-    def __init__(self, ids: int, operations: int) -> None:
-        self._ids, self._operations = ids, operations
+    def __init__(self, rows: Iterable[tuple[str, str]]) -> None:
+        every = list(rows)
+        self._ids = min(30, max((len(i) for i, _ in every), default=0))
+        self._operations = min(30, max((len(operation_name(o)) for _, o in every), default=0))
 
-    @classmethod
-    def of(cls, tasks: Iterable[PlanTask]) -> "_Widths":
-        every = list(tasks)
-        longest_id = max(len(t.id) for t in every)
-        return cls(min(30, longest_id), min(30, max(len(_what(t)) for t in every)))
-
-    def head(self, task: PlanTask, *, style: str) -> Text:
+    def head(self, task_id: str, operation: str, *, style: str = "bold") -> Text:
+        """The two columns of one task."""
         return Text.assemble(
-            (task.id.ljust(self._ids + 2), style or "bold"),
-            (_what(task).ljust(self._operations + 2), "" if style != "dim" else "dim"),
+            (task_id.ljust(self._ids + 2), style),
+            (
+                operation_name(operation).ljust(self._operations + 2),
+                style if style == "dim" else "",
+            ),
         )
 
 
-def _what(task: PlanTask) -> str:
-    return "approval" if task.operation == APPROVAL else task.operation
+def operation_name(operation: str) -> str:
+    """An operation as a person knows it: what the interpreter does itself has a short name."""
+    return operation.removeprefix("goalkeeper.") if operation in BUILT_IN else operation
 
 
-def _tree(
-    head: Text,
-    found: Sequence[Sequence[PlanTask]],
-    label: Callable[[PlanTask], Text],
-    summary: Callable[[Sequence[PlanTask]], str],
-) -> Tree:
-    tree = Tree(head, guide_style="dim")
-    for tasks in found:
-        if len(tasks) == 1:
-            tree.add(label(tasks[0]))
-            continue
-        branch = tree.add(Text(f"{len(tasks)} side by side", style="dim"))
-        for task in tasks[:_SHOWN_IN_PARALLEL]:
-            branch.add(label(task))
-        if len(tasks) > _SHOWN_IN_PARALLEL:
-            branch.add(Text(f"… {summary(tasks[_SHOWN_IN_PARALLEL:])}", style="dim"))
-    return tree
+def _conditions(task: PlanTask) -> Iterable[str]:
+    """When and how often a task runs, where that is not simply once its needs succeeded."""
+    if task.always:
+        yield "always, at the end"
+    if task.run is not RunRule.ALL_SUCCEEDED:
+        yield f"runs when {task.run.replace('_', ' ')}"
+    if task.when is not None:
+        yield f"if {plain(task.when, 80)}"
+    if task.for_each is not None:
+        each = task.for_each
+        what = plain(each.expression, 80) if each.expression else f"{len(each.items or ())} items"
+        yield f"for each of {what}, {each.width} at a time"
+    if task.lock is not None:
+        yield f"with the lock '{task.lock.name}'"
+    if task.on_failure is OnFailure.CONTINUE:
+        yield "may fail"
 
 
 def _gate(task: PlanTask, verdict: Verdict | None, proven: bool) -> Text:
@@ -246,68 +223,3 @@ def _verdict(task: PlanTask, verdict: Verdict | None) -> Text:
         case Effect.DENY:
             text.append("refused", style="bold red")
     return text.append(f"  {why}" if why else "", style="dim")
-
-
-def _plan_summary(tasks: Sequence[PlanTask]) -> str:
-    return f"{len(tasks)} more"
-
-
-def _states_summary(tasks: Sequence[PlanTask], states: Mapping[str, TaskStatus]) -> str:
-    counts: dict[str, int] = {}
-    for task in tasks:
-        status = states.get(task.id)
-        name = (status.state if status else TaskState.PENDING).value
-        counts[name] = counts.get(name, 0) + 1
-    return f"{len(tasks)} more: " + ", ".join(f"{n} {name}" for name, n in counts.items())
-
-
-def _interesting_first(
-    tasks: Sequence[PlanTask], states: Mapping[str, TaskStatus]
-) -> Sequence[PlanTask]:
-    if len(tasks) <= _SHOWN_IN_PARALLEL:
-        return tasks
-    return sorted(
-        tasks,
-        key=lambda t: _INTEREST.index(states[t.id].state if t.id in states else TaskState.PENDING),
-    )
-
-
-def _task_line(task: PlanTask, status: TaskStatus | None, width: _Widths, now: datetime) -> Text:
-    state = status.state if status else TaskState.PENDING
-    line = width.head(task, style="dim" if _TASK_STYLE[state] == "dim" else "")
-    line.append(state.value, style=_TASK_STYLE[state])
-    if status is None:
-        return line
-    if status.generation:
-        line.append(f" (retry {status.generation})", style="dim")
-    seconds = _seconds(status, now)
-    if seconds is not None:
-        line.append(f"  {duration(seconds)}", style="dim")
-    if status.failure:
-        line.append(f"  {status.failure.code}: {plain(status.failure.message)}", style="red")
-    return line
-
-
-def _seconds(status: TaskStatus, now: datetime) -> float | None:
-    if status.started_at is None:
-        return None
-    end = datetime.fromisoformat(status.ended_at) if status.ended_at else now
-    return max(0.0, (end - datetime.fromisoformat(status.started_at)).total_seconds())
-
-
-def _who(progress: Progress) -> str:
-    who = plain(progress.requester.id, 100)
-    return who if progress.requester.proven else f"{who} (unproven)"
-
-
-def _request_lines(requests: Iterable[OpenRequest]) -> Iterable[Text]:
-    for asked in requests:
-        if asked.closed is None:
-            requirement = asked.request.requirement.model_copy(update={"approvals": asked.needed})
-            so_far = f", so far {', '.join(asked.approved_by)}" if asked.approved_by else ""
-            yield Text.assemble(
-                ("waits for approval ", "yellow"),
-                (asked.request.id, "bold"),
-                f" by {requirement_text(requirement)}{so_far}; decide with ",
-                (f"goalkeeper approve {asked.request.id}", "cyan"),
-            )

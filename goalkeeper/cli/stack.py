@@ -5,9 +5,9 @@ They start what other modules are; how a process runs is not known here.
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -110,11 +110,27 @@ def _register_stack(app: typer.Typer) -> None:
 
 def _register_processes(app: typer.Typer) -> None:
     @command(app, "worker", rich_help_panel=_PROCESSES)
-    def worker(session: Session) -> None:
-        """Run a worker until it is told to stop."""
+    def worker(
+        session: Session,
+        processes: Annotated[
+            int | None,
+            typer.Option(
+                "--processes", metavar="N", min=1, max=64, help="How many processes do the work."
+            ),
+        ] = None,
+        pool: Annotated[
+            list[str] | None,
+            typer.Option(
+                "--pool",
+                metavar="POOL",
+                help="Serve only this pool: workflows, connectors or sandbox (repeatable), or all.",
+            ),
+        ] = None,
+    ) -> None:
+        """Run a worker until it is told to stop; a second signal ends it at once."""
         from goalkeeper.worker import main
 
-        main(session.settings)
+        main(session.settings, pools=pool or (), processes=processes)
 
     @command(app, "gateway", rich_help_panel=_PROCESSES)
     def gateway(session: Session) -> None:
@@ -122,30 +138,6 @@ def _register_processes(app: typer.Typer) -> None:
         from hitl.gateway import serve
 
         session.run(serve(session.settings))
-
-    @command(app, "bench", rich_help_panel=_PROCESSES)
-    def bench(
-        session: Session,
-        only: Annotated[
-            list[str] | None, typer.Argument(metavar="NAME…", help="Only these benchmarks.")
-        ] = None,
-        rounds: Annotated[
-            int | None,
-            typer.Option("--rounds", min=1, max=1000, help="Pairs of the long benchmarks."),
-        ] = None,
-    ) -> None:
-        """Measure against bare Temporal and bare Docker; takes some minutes."""
-        from goalkeeper import bench
-
-        found = session.run(
-            bench.run(
-                session.settings,
-                rounds=rounds or bench.ROUNDS,
-                only=only or (),
-                progress=session.remark,
-            )
-        )
-        _show_bench(session, found)
 
     @command(app, "version", rich_help_panel=_STACK)
     def version(session: Session) -> None:
@@ -178,7 +170,7 @@ def _show_status(session: Session, status: "StackStatus") -> None:
             service.name,
             state,
             service.address,
-            str(service.pid or ""),
+            _pids(service.pid, service.processes),
             str(service.restarts),
             f"{service.since.astimezone():%H:%M:%S}",
             str(service.log),
@@ -189,6 +181,12 @@ def _show_status(session: Session, status: "StackStatus") -> None:
     )
     if not status.ready:
         raise typer.Exit(FAILED)
+
+
+def _pids(pid: int | None, working: Sequence[int]) -> str:
+    """A parent of several processes is shown with their number."""
+    several = f" + {len(working)}" if len(working) > 1 else ""
+    return f"{pid or ''}{several}"
 
 
 def _doctor(session: Session) -> None:
@@ -208,23 +206,6 @@ def _doctor(session: Session) -> None:
     session.answer(checks, Group(*lines))
     if not all(c.ok for c in checks):
         raise typer.Exit(FAILED)
-
-
-def _show_bench(session: Session, found: Mapping[str, Mapping[str, Any]]) -> None:
-    from goalkeeper.cli.render import columns
-
-    table = columns("WHAT", "OURS", "BARE", "RATIO", "LIMIT", "UNIT", "ROUNDS")
-    for name, row in found.items():
-        if "skipped" in row:
-            table.add_row(name, f"skipped: {row['skipped']}")
-            continue
-        numbers = (_number(row.get(k)) for k in ("ours", "bare", "ratio"))
-        table.add_row(name, *numbers, *(str(row.get(k, "")) for k in ("limit", "unit", "rounds")))
-    session.answer(found, table)
-
-
-def _number(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, int | float) else "-"
 
 
 def _read_fields() -> "dict[str, SecretStr]":

@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from goalkeeper import yamlfile
 from goalkeeper.domain.base import Json
@@ -29,17 +30,69 @@ def read_inputs(
     Raises:
         InvalidGoal: a pair has no ``=``, a value is not of its type, or a file cannot be read.
     """
-    values = _from_file(file) if file else {}
+    kinds = {name: spec.type for name, spec in specs.items()}
+    return (_from_file(file) if file else {}) | read_pairs(pairs, kinds, default="string")
+
+
+def read_pairs(
+    pairs: Iterable[str], kinds: Mapping[str, str], *, default: str = "any"
+) -> dict[str, Json]:
+    """Values that are typed as pairs.
+
+    Args:
+        pairs: ``key=value`` each.
+        kinds: key → the type in JSON Schema's words; ``any`` is JSON, and text where it is none.
+        default: the type of a key that `kinds` does not have.
+
+    Raises:
+        InvalidGoal: a pair has no ``=``, or a value is not of its type.
+    """
+    values: dict[str, Json] = {}
     for pair in pairs:
         key, separator, text = pair.partition("=")
         if not separator or not key:
             raise InvalidGoal(f"'{pair}' is not an input: write key=value, for example branch=main")
-        spec = specs.get(key)
-        values[key] = _typed(key, text, spec.type if spec else "string")
+        values[key] = _typed(key, text, kinds.get(key, default))
     return values
 
 
+def kinds_of(schema: Mapping[str, Any]) -> dict[str, str]:
+    """The types of a JSON Schema's properties, as `read_pairs` wants them."""
+    return {name: _kind(found) for name, found in schema.get("properties", {}).items()}
+
+
+def _kind(found: Mapping[str, Any]) -> str:
+    """One property's type; of a type that may be null too, the other one."""
+    named = [k.get("type", "any") for k in found.get("anyOf", (found,))]
+    others = [k for k in named if k != "null"]
+    return str(others[0]) if len(others) == 1 else "any"
+
+
+def read_payload(given: str | None) -> Json:
+    """JSON that is typed, in a file (``@FILE``) or on standard input (``@-``); None is null.
+
+    Raises:
+        InvalidGoal: it is no JSON, or the file cannot be read.
+    """
+    if given is None:
+        return None
+    text = _text(given[1:]) if given.startswith("@") else given
+    try:
+        value: Json = json.loads(text)
+    except ValueError as error:
+        raise InvalidGoal(
+            f"the payload is not JSON ({error}): write for example '{{\"a\": 1}}' or '\"text\"'"
+        ) from None
+    return value
+
+
 def _typed(key: str, text: str, kind: str) -> Json:
+    if kind == "any":
+        try:
+            found: Json = json.loads(text)
+        except ValueError:
+            return text
+        return found
     try:
         match kind:
             case "integer":
@@ -79,4 +132,4 @@ def _text(file: str) -> str:
         return Path(file).expanduser().read_text()
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise InvalidGoal(f"cannot read the inputs from '{file}': {why}") from None
+        raise InvalidGoal(f"cannot read '{file}': {why}") from None

@@ -3,37 +3,33 @@
 It makes its connections at first use and closes what it opened; it keeps no state between calls.
 """
 
-import secrets
 from collections.abc import AsyncIterator, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
-import structlog
 import temporalio.client
-from pydantic import SecretStr, TypeAdapter, ValidationError
-from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
-from temporalio.exceptions import WorkflowAlreadyStartedError
+from pydantic import SecretStr
 
 from goalkeeper.client.failures import mapped
 from goalkeeper.client.gateway import Decided, Gateway
 from goalkeeper.client.goal import Goal
+from goalkeeper.client.locks import break_lock, list_locks
 from goalkeeper.client.people import find_token, local_user, needs_person
-from goalkeeper.contracts.goal import WORKFLOW, GoalInput, OpenRequest
+from goalkeeper.client.starting import new_id, start, valid_id
+from goalkeeper.contracts.goal import WORKFLOW, OpenRequest
+from goalkeeper.contracts.locks import LockView
 from goalkeeper.domain.approval import Answer
-from goalkeeper.domain.base import GoalId, Json, Model
+from goalkeeper.domain.base import Json, Model
 from goalkeeper.domain.contract import Contract
-from goalkeeper.domain.errors import Conflict, InvalidGoal
+from goalkeeper.domain.errors import InvalidGoal
 from goalkeeper.domain.plan import GoalState
 from goalkeeper.settings import Settings, load_settings
 from goalkeeper.temporal import connect
 
 if TYPE_CHECKING:
     from goalkeeper.evidence import EvidenceStore
-
-_log = structlog.get_logger(__name__)
-_MEMO = "goalkeeper.input_digest"
 
 
 class GoalSummary(Model):
@@ -158,9 +154,8 @@ class Client:
         if twice:
             raise InvalidGoal(f"input '{twice[0]}' is given twice, in `inputs` and by keyword")
         goal, plan = prepare(self.settings, contract, {**(inputs or {}), **values})
-        chosen = _valid_id(goal_id or _new_id(plan.contract))
-        goal = await self._attested(goal, chosen)
-        await self._start(goal, chosen)
+        chosen = valid_id(goal_id or new_id(plan.contract))
+        await start(self, goal, chosen)
         return Goal(self, chosen)
 
     def goal(self, goal_id: str) -> Goal:
@@ -195,7 +190,7 @@ class Client:
     async def decide(
         self,
         request_id: str,
-        answer: Answer | Literal["approve", "deny"],
+        answer: Answer | Literal["approve", "deny", "happened", "did_not_happen"],
         reason: str = "",
         *,
         digest: str | None = None,
@@ -204,18 +199,39 @@ class Client:
 
         Args:
             request_id: ``GOAL/TASK.GENERATION``.
-            answer: ``approve`` or ``deny``.
-            reason: required for a denial.
+            answer: ``approve`` or ``deny``; where the question is what became of a lost attempt,
+                ``happened`` or ``did_not_happen``.
+            reason: required for all but an approval.
             digest: what the person has seen; then an answer to anything else is refused.
 
         Raises:
             NotAllowed: the person may not decide this, or no token is at hand.
             Conflict: it was decided already, or has changed since it was looked at.
-            InvalidGoal: the answer is neither.
+            InvalidGoal: it is no answer, or none to this request's question.
         """
         if answer not in tuple(Answer):
-            raise InvalidGoal(f"'{answer}' is no answer; say 'approve' or 'deny'")
+            words = ", ".join(f"'{a}'" for a in Answer)
+            raise InvalidGoal(f"'{answer}' is no answer; there are {words}")
         return await self.gateway().decide(request_id, Answer(answer), reason=reason, digest=digest)
+
+    async def locks(self) -> tuple[LockView, ...]:
+        """The named locks of this installation, held ones first.
+
+        Raises:
+            ServiceUnavailable: Temporal or the worker does not answer; retrying helps.
+        """
+        return await list_locks(self)
+
+    async def break_lock(self, name: str, *, reason: str) -> LockView:
+        """Take a lock from the goal that has it, which is not stopped, and give it to the next.
+
+        Raises:
+            InvalidGoal: no reason is given, or no lock can have this name.
+            NotFound: no goal has ever asked for a lock of this name.
+            Conflict: it is free already.
+            ServiceUnavailable: Temporal or the worker does not answer.
+        """
+        return await break_lock(self, name, reason)
 
     def gateway(self) -> Gateway:
         """The gateway, in the person's name.
@@ -244,56 +260,6 @@ class Client:
         from goalkeeper.evidence import EvidenceStore
 
         return EvidenceStore(self.settings.evidence_folder)
-
-    async def _attested(self, goal: GoalInput, goal_id: str) -> GoalInput:
-        who = await self.who()
-        if self._token is None:
-            _log.debug("requester unproven", goal_id=goal_id, requester=who)
-            return goal.model_copy(update={"requester": who})
-        envelope = await self.gateway().attest(goal_id, goal.digest)
-        return goal.model_copy(update={"requester": who, "attestation": envelope})
-
-    async def _start(self, goal: GoalInput, goal_id: str) -> None:
-        temporal = await self.temporal()
-        try:
-            with mapped(self.settings):
-                await temporal.start_workflow(
-                    WORKFLOW,
-                    goal,
-                    id=goal_id,
-                    task_queue=self.settings.task_queue,
-                    memo={_MEMO: goal.digest},
-                    id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
-                    id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
-                )
-        except WorkflowAlreadyStartedError:
-            await self._same_or_conflict(goal, goal_id)
-
-    async def _same_or_conflict(self, goal: GoalInput, goal_id: str) -> None:
-        temporal = await self.temporal()
-        with mapped(self.settings, goal_id):
-            known = await temporal.get_workflow_handle(goal_id).describe()
-            digest = (await known.memo()).get(_MEMO)
-        if digest != goal.digest:
-            raise Conflict(
-                f"goal id '{goal_id}' is already in use for a goal with another contract or other "
-                "inputs. Choose another id, or leave it out."
-            )
-
-
-def _new_id(contract: str) -> str:
-    now = datetime.now(UTC)
-    return f"{contract}-{now:%Y%m%d}-{now:%H%M%S}-{secrets.token_hex(3)}"
-
-
-def _valid_id(goal_id: str) -> str:
-    try:
-        return TypeAdapter(GoalId).validate_python(goal_id)
-    except ValidationError:
-        raise InvalidGoal(
-            f"'{goal_id[:140]}' cannot be a goal id: use letters, digits, '.', '_' and '-', "
-            "128 at most, a letter or digit first"
-        ) from None
 
 
 def _state(state: GoalState | str) -> GoalState:

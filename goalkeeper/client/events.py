@@ -8,9 +8,12 @@ from enum import StrEnum
 
 from goalkeeper.client.troubles import Trouble
 from goalkeeper.contracts.goal import OpenRequest, Progress, RefusedDecision
-from goalkeeper.domain.base import GoalId, Model
+from goalkeeper.domain.approval import Question
+from goalkeeper.domain.base import GoalId, Model, Name
 from goalkeeper.domain.goal import Failure, TaskStatus
 from goalkeeper.domain.plan import GoalState, TaskState
+from hitl.choices import names
+from hitl.overview import why_skipped
 
 ENDED = frozenset(
     {
@@ -39,6 +42,8 @@ class EventKind(StrEnum):
     """Somebody sent a decision that does not count."""
     TROUBLE = "trouble"
     """An attempt failed and will be repeated."""
+    LOCKS = "locks"
+    """The goal waits for locks, or does not any more."""
 
 
 class GoalEvent(Model):
@@ -53,6 +58,8 @@ class GoalEvent(Model):
     refused: RefusedDecision | None = None
     failure: Failure | None = None
     trouble: Trouble | None = None
+    locks: tuple[Name, ...] = ()
+    """Those that the goal waits for now."""
 
     @property
     def text(self) -> str:
@@ -65,6 +72,10 @@ class GoalEvent(Model):
                 return f"goal {self.goal_id} is {self.state}{why}"
             case EventKind.DECISION_REFUSED if self.refused is not None:
                 return f"a decision does not count: {self.refused.why}"
+            case EventKind.LOCKS:
+                locks = ", ".join(f"'{n}'" for n in self.locks)
+                waits = f"waits for {locks}" if locks else "waits for no lock any more"
+                return f"goal {self.goal_id} {waits}"
             case EventKind.TROUBLE if self.trouble is not None:
                 return self.trouble.text
             case _ if self.request is not None:
@@ -73,22 +84,26 @@ class GoalEvent(Model):
 
 
 def _task_text(task: TaskStatus) -> str:
-    why = f": {task.failure.message}" if task.failure else ""
+    why = task.failure.message if task.failure else why_skipped(task)
     again = f" (retry {task.generation})" if task.generation else ""
-    return f"task {task.id} is {task.state}{again}{why}"
+    earlier = " (the earlier goal's result)" if task.reused else ""
+    return f"task {task.id} is {task.state}{again}{earlier}{f': {why}' if why else ''}"
 
 
 def _request_text(kind: EventKind, asked: OpenRequest) -> str:
     request = asked.request
+    lost = request.question is Question.OUTCOME
+    noun = "question" if lost else "approval"
     if kind is EventKind.APPROVAL_ASKED:
         groups = ", ".join(request.requirement.groups) or "anyone"
-        tasks = ", ".join(a.task_id for a in request.actions)
-        return f"approval {request.id} asked for {tasks}: {asked.needed} of {groups}"
+        tasks = names([a.task_id for a in request.actions])
+        what = f"asks whether {tasks} happened" if lost else f"asked for {tasks}"
+        return f"{noun} {request.id} {what}: {asked.needed} of {groups}"
     people = ", ".join(asked.approved_by)
     if kind is EventKind.APPROVAL_COUNTED:
-        return f"approval {request.id}: {len(asked.approved_by)} of {asked.needed} ({people})"
-    by = f" by {people}" if people else ""
-    return f"approval {request.id} is {asked.closed}{by if asked.closed == 'approved' else ''}"
+        return f"{noun} {request.id}: {len(asked.approved_by)} of {asked.needed} ({people})"
+    by = f" by {people}" if people and asked.closed in ("approved", "answered") else ""
+    return f"{noun} {request.id} is {asked.closed}{by}"
 
 
 def changes(before: Progress | None, after: Progress) -> Iterator[GoalEvent]:

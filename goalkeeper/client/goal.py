@@ -1,37 +1,38 @@
-"""One goal, seen from outside: its progress, events, output and result, and the commands it takes.
+"""One goal, seen from outside: its progress, events, output and result, and goals that follow it.
 
-It holds no state of the goal: every answer is asked for anew.
+It holds no state of the goal: every answer is asked for anew. What a goal can be told is in
+`goalkeeper.client.steering`.
 """
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
-from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
+from temporalio.client import WorkflowFailureError
 from temporalio.exceptions import ApplicationError
 
 from goalkeeper.client.events import ENDED, EventKind, GoalEvent, changes
 from goalkeeper.client.failures import failure_of, mapped
-from goalkeeper.client.people import local_user
+from goalkeeper.client.starting import start, start_after, valid_id
+from goalkeeper.client.steering import Steering
 from goalkeeper.client.troubles import Trouble, troubles_of
 from goalkeeper.contracts.goal import (
     QUERY_APPROVALS,
     QUERY_PROGRESS,
-    UPDATE_CANCEL_TASK,
-    UPDATE_PAUSE,
-    UPDATE_RESUME,
-    UPDATE_RETRY_TASK,
-    ControlInput,
+    QUERY_SUMMARY,
+    GoalInput,
     OpenRequest,
     Progress,
-    TaskControlInput,
+    RerunOf,
+    Summary,
 )
 from goalkeeper.domain.approval import Requester
+from goalkeeper.domain.base import Name
 from goalkeeper.domain.errors import (
     Conflict,
     GoalkeeperError,
@@ -39,19 +40,15 @@ from goalkeeper.domain.errors import (
     ServiceUnavailable,
     TransientError,
 )
-from goalkeeper.domain.goal import GoalResult
+from goalkeeper.domain.goal import GoalResult, TaskStatus
 from goalkeeper.domain.plan import GoalState
 
 if TYPE_CHECKING:
-    from goalkeeper.client.client import Client
     from goalkeeper.evidence import OutputLine
 
-T = TypeVar("T")
-
-_ANSWER = timedelta(seconds=10)
-"""How long a worker may take to answer a query or an update."""
 _FASTEST = 0.1
 _SLOWEST = 1.0
+_NAMES = 50
 
 
 @dataclass(frozen=True)
@@ -60,15 +57,13 @@ class Look:
 
     progress: Progress | None
     """None where only the goal's end is known, since no worker answers."""
+    summary: Summary | None
+    """None at the goal's end."""
     events: tuple[GoalEvent, ...]
 
 
-class Goal:
+class Goal(Steering):
     """A goal by its id; get one from `Client.submit` or `Client.goal`."""
-
-    def __init__(self, client: "Client", goal_id: str) -> None:
-        self._client = client
-        self.id = goal_id
 
     def __repr__(self) -> str:
         return f"Goal({self.id!r})"
@@ -82,10 +77,20 @@ class Goal:
         """
         return await self._query(QUERY_PROGRESS, Progress)
 
+    async def summary(self) -> Summary:
+        """Where the goal stands in short, whatever its size: state, counts, locks waited for.
+
+        Raises:
+            NotFound: there is no such goal.
+            ServiceUnavailable: Temporal or the worker does not answer; retrying helps.
+        """
+        return await self._query(QUERY_SUMMARY, Summary)
+
     async def troubles(self) -> tuple[Trouble, ...]:
         """What has failed so far and is tried again: no engine, a host that is away, and so on."""
         with mapped(self._client.settings, self.id):
-            return tuple(troubles_of(await (await self._handle()).describe()))
+            description = await (await self._handle()).describe()
+            return tuple([trouble async for trouble in troubles_of(description)])
 
     async def approvals(self) -> tuple[OpenRequest, ...]:
         """What people were asked, answered or not."""
@@ -139,28 +144,27 @@ class Goal:
             ServiceUnavailable: Temporal or the worker has been away for more than a minute.
         """
         ending = asyncio.create_task(self._ended())
-        seen: Progress | None = None
+        seen: Look | None = None
         told: set[Trouble] = set()
         pause, answered = _FASTEST, time.monotonic()
         try:
             while True:
                 last = ending.done()
-                now = await self._look(answered, last=last)
-                if now is not None:
+                now = await self._look(seen, answered, last=last)
+                if now is not None and now.progress is not None:
                     answered = time.monotonic()
-                    news = tuple(changes(seen, now))
-                    if not news and not last:
+                    if not now.events and not last:
                         # Only where nothing moves: that is when somebody wonders why.
-                        news = await self._new_troubles(now, told)
-                    seen, pause = now, _FASTEST if news else min(_SLOWEST, pause * 1.5)
-                    if news:
-                        yield Look(now, news)
+                        now = replace(now, events=await self._new_troubles(now.progress, told))
+                    seen, pause = now, _FASTEST if now.events else min(_SLOWEST, pause * 1.5)
+                    if now.events:
+                        yield now
                 if last:
                     break
                 await asyncio.wait([ending], timeout=pause)
             result = await ending
-            if seen is None or seen.state is not result.state:
-                yield Look(None, (_end_of(result),))
+            if seen is None or seen.progress is None or seen.progress.state is not result.state:
+                yield Look(None, None, (_end_of(result),))
         finally:
             ending.cancel()
             with suppress(asyncio.CancelledError, GoalkeeperError):
@@ -194,76 +198,71 @@ class Goal:
             with suppress(asyncio.CancelledError, GoalkeeperError):
                 await ending
 
-    async def pause(self, reason: str = "") -> None:
-        """Start no further task until `resume`; what runs goes on."""
-        await self._update(UPDATE_PAUSE, ControlInput(reason=reason, actor=await self._actor()))
+    async def rerun(self, from_task: str, *, goal_id: str | None = None) -> "Goal":
+        """Run this goal again from one task on, as a new goal; earlier results are kept.
 
-    async def resume(self, reason: str = "") -> None:
-        """Go on after `pause`."""
-        await self._update(UPDATE_RESUME, ControlInput(reason=reason, actor=await self._actor()))
+        What runs again is judged and approved anew. Repeating the call while the new goal runs
+        finds that goal.
 
-    async def cancel(self, reason: str = "") -> None:
-        """Stop the goal: what runs is killed, what was done is undone where it can be.
-
-        Who cancels, as they say, goes on record together with the reason.
+        Args:
+            from_task: this task and everything after it runs again.
+            goal_id: the new goal's id; else this one's with ``--rerun-1`` behind it.
 
         Raises:
-            Conflict: it has ended already.
+            Conflict: this goal has not ended.
+            NotFound: it has no such task.
         """
-        with mapped(self._client.settings, self.id):
-            handle = await self._handle()
-            if (await handle.describe()).status is not WorkflowExecutionStatus.RUNNING:
-                raise Conflict(f"goal '{self.id}' has ended already, so there is nothing to cancel")
-            await handle.cancel(reason=f"{await self._actor()}: {reason}".rstrip(": "))
+        if await self._going():
+            raise Conflict(
+                f"goal '{self.id}' has not ended: wait for it or cancel it, then run it again"
+            )
+        self._require_task(from_task, (await self._result()).tasks)
+        again = RerunOf(goal_id=self.id, from_task=from_task)
+        return await self._follow(GoalInput(rerun=again), "rerun", goal_id, once=False)
 
-    async def cancel_task(self, task_id: str, reason: str = "") -> None:
-        """Stop one task; whatever needs it is skipped."""
-        await self._update(UPDATE_CANCEL_TASK, await self._task_control(task_id, reason))
+    async def rollback(self, *, goal_id: str | None = None) -> "Goal":
+        """Undo what this goal did, as a new goal, the last first.
 
-    async def retry_task(self, task_id: str, reason: str = "") -> None:
-        """Run a failed task again, as a new action: it is judged and approved anew."""
-        await self._update(UPDATE_RETRY_TASK, await self._task_control(task_id, reason))
+        Undoing is judged like anything else, and people are asked where policy says so. Repeating
+        the call finds the goal that undoes or has undone it.
 
-    async def _task_control(self, task_id: str, reason: str) -> TaskControlInput:
-        return TaskControlInput(task_id=task_id, reason=reason, actor=await self._actor())
+        Args:
+            goal_id: the new goal's id; else this one's with ``--rollback-1`` behind it.
 
-    async def _actor(self) -> str:
-        """Who sends a command. A gateway that is away must not keep anyone from pausing."""
-        try:
-            return await self._client.who()
-        except ServiceUnavailable:
-            return local_user()
+        Raises:
+            Conflict: this goal has not ended.
+        """
+        if await self._going():
+            raise Conflict(
+                f"goal '{self.id}' has not ended: cancel it, which undoes what it did so far"
+            )
+        return await self._follow(GoalInput(rollback=self.id), "rollback", goal_id, once=True)
+
+    async def _follow(
+        self, goal: GoalInput, what: str, goal_id: str | None, *, once: bool
+    ) -> "Goal":
+        if goal_id is None:
+            goal_id = await start_after(self._client, goal, self.id, what, once=once)
+        else:
+            await start(self._client, goal, valid_id(goal_id))
+        return Goal(self._client, goal_id)
+
+    def _require_task(self, task_id: str, tasks: Iterable[TaskStatus]) -> None:
+        ids = [t.id for t in tasks if "." not in t.id]
+        if task_id not in ids:
+            more = f" and {len(ids) - _NAMES} more" if len(ids) > _NAMES else ""
+            raise NotFound(
+                f"goal '{self.id}' has no task '{task_id[:80]}'; it has "
+                f"{', '.join(ids[:_NAMES])}{more}"
+            )
 
     async def _must_have(self, task_id: str | None) -> None:
         """Tell silence from a misspelt id."""
         progress = await self.progress()
         if progress.plan is None:
             return  # Not planned yet: nobody knows its tasks.
-        if task_id is not None and task_id not in {t.id for t in progress.tasks}:
-            names = ", ".join(t.id for t in progress.tasks[:50])
-            raise NotFound(f"goal '{self.id}' has no task '{task_id}'; it has {names}")
-
-    async def _handle(self) -> WorkflowHandle[Any, GoalResult]:
-        temporal = await self._client.temporal()
-        return temporal.get_workflow_handle(self.id, result_type=GoalResult)
-
-    async def _query(self, name: str, result: type[T]) -> T:
-        with mapped(self._client.settings, self.id):
-            handle = await self._handle()
-            answer: T = await handle.query(name, result_type=result, rpc_timeout=_ANSWER)
-            return answer
-
-    async def _update(self, name: str, argument: ControlInput) -> None:
-        with mapped(self._client.settings, self.id):
-            handle = await self._handle()
-            try:
-                async with asyncio.timeout(_ANSWER.total_seconds()):
-                    await handle.execute_update(name, argument)
-            except TimeoutError:
-                raise ServiceUnavailable(
-                    f"no worker took the command '{name}' for goal '{self.id}' in time. It may "
-                    "still be carried out; see `goalkeeper status` and `goalkeeper show`."
-                ) from None
+        if task_id is not None:
+            self._require_task(task_id, progress.tasks)
 
     async def _result(self) -> GoalResult:
         with mapped(self._client.settings, self.id):
@@ -297,16 +296,31 @@ class Goal:
             failure=last.failure or failure,
         )
 
-    async def _look(self, dark_since: float, *, last: bool) -> Progress | None:
-        """The progress; None while nobody answers and the client's patience lasts."""
+    async def _look(self, seen: Look | None, dark_since: float, *, last: bool) -> Look | None:
+        """What is new since `seen`; None while nobody answers.
+
+        Raises:
+            GoalkeeperError: nobody has answered for longer than the client's patience.
+        """
         try:
-            return await self.progress()
+            brief = None if last else await self.summary()
+            before = seen.progress if seen else None
+            # The whole progress of a large goal is megabytes: it is fetched when there is news.
+            if before is not None and brief is not None and _same(before, brief):
+                now = before
+            else:
+                now = await self.progress()
         except GoalkeeperError as error:
             dark = time.monotonic() - dark_since
             # Once the goal has ended its result says enough, whoever answers queries or not.
             if last or (error.retryable and dark < self._client.patience.total_seconds()):
                 return None
             raise
+        waited = seen.summary.waits_for_locks if seen and seen.summary else ()
+        news = () if now is before else tuple(changes(before, now))
+        if brief is not None and brief.waits_for_locks != waited:
+            news = (_locks(now, brief.waits_for_locks), *news)
+        return Look(now, brief, news)
 
     async def _new_troubles(self, now: Progress, told: set[Trouble]) -> tuple[GoalEvent, ...]:
         """Troubles that were not told yet; none while Temporal does not answer."""
@@ -327,6 +341,16 @@ class Goal:
                 return await self._result()
             except TransientError:
                 await asyncio.sleep(_SLOWEST)
+
+
+def _same(before: Progress, now: Summary) -> bool:
+    return (before.version, before.state) == (now.version, now.state)
+
+
+def _locks(progress: Progress, locks: tuple[Name, ...]) -> GoalEvent:
+    return GoalEvent(
+        kind=EventKind.LOCKS, goal_id=progress.goal_id, state=progress.state, locks=locks
+    )
 
 
 def _end_of(result: GoalResult) -> GoalEvent:

@@ -4,10 +4,13 @@ It reads a description of the workflow; the workflow itself hears of an attempt 
 the last.
 """
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 
+from temporalio.api.failure.v1 import Failure
 from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.client import WorkflowExecutionDescription
+from temporalio.converter import DataConverter
+from temporalio.exceptions import FailureError
 
 from goalkeeper.contracts.activities import CLEAN_UP, COMPENSATE, EXECUTE, PLAN
 from goalkeeper.domain.base import Model
@@ -33,15 +36,25 @@ class Trouble(Model):
 _WORK = {PLAN: "planning", COMPENSATE: "undoing", CLEAN_UP: "cleaning up"}
 
 
-def troubles_of(description: WorkflowExecutionDescription) -> Iterator[Trouble]:
-    """What is being tried again, in the order of Temporal's list."""
+async def troubles_of(description: WorkflowExecutionDescription) -> AsyncIterator[Trouble]:
+    """What is being tried again, in the order of Temporal's list.
+
+    Raises:
+        VaultUnavailable, CredentialDenied: the messages are encrypted, and the keys not to be had.
+    """
     for pending in description.raw_description.pending_activities:
         if pending.HasField("last_failure"):
             yield Trouble(
                 what=_what(pending),
                 attempts=max(1, pending.attempt - 1),
-                message=pending.last_failure.message[:2000],
+                message=(await _why(pending.last_failure, description.data_converter))[:2000],
             )
+
+
+async def _why(failure: Failure, converter: DataConverter) -> str:
+    """The message, which is encrypted like any value."""
+    error = await converter.decode_failure(failure)
+    return error.message if isinstance(error, FailureError) else str(error)
 
 
 def _what(pending: PendingActivityInfo) -> str:

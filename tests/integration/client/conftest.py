@@ -32,7 +32,12 @@ from goalkeeper.contracts.activities import (
     PlanInput,
     RecordInput,
 )
-from goalkeeper.contracts.goal import SIGNAL_DECISION, OpenRequest, PlannedGoal
+from goalkeeper.contracts.goal import (
+    SIGNAL_DECISION,
+    OpenRequest,
+    PlannedGoal,
+    planning_queue,
+)
 from goalkeeper.domain.approval import DECISION_TYPE, Answer, Decision, Requester
 from goalkeeper.domain.compiler import compile_contract
 from goalkeeper.domain.contract import Contract
@@ -89,6 +94,7 @@ class Stage:
         plan = compile_contract(given.goal.definition, given.goal.inputs, known_operations())
         return PlannedGoal(
             plan=plan,
+            plan_digest=plan.digest,
             requester=Requester(id="developer", proven=True),
             verdicts={
                 t.id: _verdict(t.risk if t.operation != APPROVAL else Risk.READ) for t in plan.tasks
@@ -164,14 +170,16 @@ class Stage:
             self.compensate,
             self.clean_up,
         ]
-        async with Worker(
+        planning = Worker(temporal, task_queue=planning_queue(queue), activities=[self.plan])
+        goals = Worker(
             temporal,
             task_queue=queue,
             workflows=[GoalWorkflow],
             activities=every,
             max_heartbeat_throttle_interval=_SOON,
             default_heartbeat_throttle_interval=_SOON,
-        ):
+        )
+        async with planning, goals:
             yield
 
 
@@ -226,7 +234,10 @@ async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Temp
 def settings(server: TemporalServer, tmp_path: Path) -> Settings:
     """An installation on that server, with a state folder of the test's own."""
     return Settings(
-        state=tmp_path, temporal_address=server.address, gateway_url="http://127.0.0.1:9"
+        state=tmp_path,
+        temporal_address=server.address,
+        gateway_url="http://127.0.0.1:9",
+        payload_encryption=False,
     )
 
 

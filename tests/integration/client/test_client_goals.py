@@ -12,7 +12,7 @@ import pytest
 from pydantic import SecretStr
 
 from goalkeeper.client import Client, EventKind, Gateway, Goal, GoalEvent
-from goalkeeper.contracts.goal import Progress
+from goalkeeper.contracts.goal import Summary
 from goalkeeper.domain.approval import SUBMISSION_TYPE, Answer, Submission
 from goalkeeper.domain.dsse import open_envelope, seal
 from goalkeeper.domain.errors import (
@@ -261,9 +261,9 @@ async def test_events_survive_an_outage(
             running.set()
 
     running, dark = asyncio.Event(), asyncio.Event()
-    monkeypatch.setattr("goalkeeper.client.goal._ANSWER", timedelta(seconds=1))
+    monkeypatch.setattr("goalkeeper.client.steering.ANSWER", timedelta(seconds=1))
 
-    async def noticing(look: Callable[[], Awaitable[Progress]]) -> Progress:
+    async def noticing(look: Callable[[], Awaitable[Summary]]) -> Summary:
         try:
             return await look()
         except ServiceUnavailable:
@@ -272,7 +272,7 @@ async def test_events_survive_an_outage(
 
     async with stage.worker(await connect(settings), settings.task_queue):
         goal = await gk.submit(contract(slow("a"), echo("b", 1, "a")))
-        monkeypatch.setattr(goal, "progress", partial(noticing, goal.progress))
+        monkeypatch.setattr(goal, "summary", partial(noticing, goal.summary))
         listening = asyncio.create_task(listen(goal))
         async with asyncio.timeout(30):
             await running.wait()

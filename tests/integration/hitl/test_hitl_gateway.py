@@ -18,6 +18,7 @@ from goalkeeper.domain.audit import AuditKind
 from goalkeeper.domain.dsse import Envelope
 from goalkeeper.domain.errors import NotFound, ServiceUnavailable
 from goalkeeper.domain.plan import GoalState
+from goalkeeper.evidence import EvidenceStore
 from goalkeeper.identities import Identities
 from goalkeeper.settings import Settings
 from goalkeeper.vault import Vault
@@ -212,6 +213,7 @@ async def _record_without_signalling(
         log=log,
         signer=vault.signer(),
         vault_healthy=vault.healthy,
+        evidence=EvidenceStore(settings.evidence_folder),
     )
     olive = services.identities.get("olive")
     assert olive is not None

@@ -13,8 +13,8 @@ import pytest
 from goalkeeper.cli.app import run
 from goalkeeper.cli.session import Session
 from goalkeeper.client import Decided, GoalSummary, Trouble
-from goalkeeper.contracts.goal import OpenRequest, Progress
-from goalkeeper.domain.approval import Action, Answer, ApprovalRequest, Requester
+from goalkeeper.contracts.goal import OpenRequest, Progress, Summary
+from goalkeeper.domain.approval import Action, Answer, ApprovalRequest, Question, Requester
 from goalkeeper.domain.errors import GoalkeeperError, NotFound
 from goalkeeper.domain.goal import Failure, GoalResult, TaskStatus
 from goalkeeper.domain.operation import Risk
@@ -56,8 +56,10 @@ def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp
     return command
 
 
-def open_request(goal_id: str = "g", **changes: Any) -> OpenRequest:
-    """An approval request for one merge."""
+def open_request(
+    goal_id: str = "g", question: Question = Question.RUN, **changes: Any
+) -> OpenRequest:
+    """An approval request for one merge, or the question what became of it."""
     now = datetime.now(UTC)
     action = Action(
         goal_id=goal_id,
@@ -70,9 +72,10 @@ def open_request(goal_id: str = "g", **changes: Any) -> OpenRequest:
         policy_version=DIGEST,
     )
     request = ApprovalRequest(
-        id=f"{goal_id}/approve.0",
+        id=f"{goal_id}/{'approve.0' if question is Question.RUN else 'merge.0.outcome'}",
         goal_id=goal_id,
-        task_id="approve",
+        task_id="approve" if question is Question.RUN else "merge",
+        question=question,
         contract="deploy-branch",
         environment="production",
         requester=Requester(id="developer", proven=True),
@@ -146,12 +149,33 @@ class FakeGoal:
             raise self._client.error
         return self._client.progress
 
+    async def summary(self) -> Summary:
+        """Of the progress that is set, with the locks that are set."""
+        progress = await self.progress()
+        return Summary(
+            goal_id=self.id,
+            contract=progress.contract,
+            state=progress.state,
+            version=progress.version,
+            waits_for_locks=self._client.locks,
+        )
+
+    async def rerun(self, from_task: str, *, goal_id: str | None) -> "FakeGoal":
+        """Remember, and be another goal."""
+        self._client.commands.append(("rerun", self.id, from_task))
+        return FakeGoal(self._client, goal_id or f"{self.id}--rerun-1")
+
+    async def rollback(self, *, goal_id: str | None) -> "FakeGoal":
+        """Remember, and be another goal."""
+        self._client.commands.append(("rollback", self.id))
+        return FakeGoal(self._client, goal_id or f"{self.id}--rollback-1")
+
     async def result(self) -> GoalResult:
         """As set."""
         return self._client.result
 
     def __getattr__(self, name: str) -> Any:
-        async def command(*arguments: str, **options: str) -> None:
+        async def command(*arguments: object, **options: object) -> None:
             self._client.commands.append((name, self.id, *arguments, *options.values()))
 
         return command
@@ -167,7 +191,8 @@ class FakeClient:
         self.error: GoalkeeperError | None = None
         self.troubles: tuple[Trouble, ...] = ()
         self.decisions: list[tuple[str, str, str, str | None]] = []
-        self.commands: list[tuple[str, ...]] = []
+        self.commands: list[tuple[object, ...]] = []
+        self.locks: tuple[str, ...] = ()
         self.submitted: list[tuple[str, Mapping[str, Any], str | None]] = []
         self.listed: list[GoalSummary] = []
         self.has_person = True

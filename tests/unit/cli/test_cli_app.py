@@ -16,8 +16,9 @@ from tests.unit.cli.conftest import Cli, FakeClient
 
 ROOT = Path(__file__).parents[3]
 COMMANDS = (
-    "up down status doctor demo submit plan show watch list logs inbox approve deny pause resume "
-    "cancel retry audit schema bench worker gateway version credential"
+    "up down status doctor demo submit plan show watch list logs inbox approve deny resolve pause "
+    "resume cancel retry skip change signal rerun rollback audit schema bench worker gateway "
+    "version credential"
 ).split()
 
 

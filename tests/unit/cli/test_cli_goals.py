@@ -97,13 +97,17 @@ def test_list_prints_one_goal_a_line(cli: Cli, client: FakeClient) -> None:
     [
         (("pause", "g", "--reason", "lunch"), ("pause", "g", "lunch")),
         (("resume", "g"), ("resume", "g", "")),
-        (("cancel", "g", "-r", "wrong"), ("cancel", "g", "wrong")),
+        (("cancel", "g", "-r", "wrong"), ("cancel", "g", "wrong", True)),
+        (("cancel", "g", "--no-rollback"), ("cancel", "g", "", False)),
         (("cancel", "g", "--task", "t", "-r", "stuck"), ("cancel_task", "g", "t", "stuck")),
         (("retry", "g", "t"), ("retry_task", "g", "t", "")),
+        (("skip", "g", "t", "-r", "down"), ("skip_task", "g", "t", "down")),
+        (("signal", "g", "dawn", "-p", '{"a": 1}'), ("signal", "g", "dawn", {"a": 1})),
+        (("signal", "g", "dawn"), ("signal", "g", "dawn", None)),
     ],
 )
 def test_each_control_is_the_clients(
-    cli: Cli, client: FakeClient, line: tuple[str, ...], command: tuple[str, ...]
+    cli: Cli, client: FakeClient, line: tuple[str, ...], command: tuple[object, ...]
 ) -> None:
     """With the reason that goes on record."""
     assert cli(*line).code == 0

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from goalkeeper.cli.values import read_inputs
+from goalkeeper.cli.values import kinds_of, read_inputs, read_pairs
 from goalkeeper.domain.base import Json
 from goalkeeper.domain.errors import InvalidGoal
 from goalkeeper.domain.inputs import InputSpec
@@ -89,3 +89,31 @@ def test_a_missing_file_is_named() -> None:
     """And nothing is sent."""
     with pytest.raises(InvalidGoal, match=r"nowhere\.yaml"):
         read_inputs([], "nowhere.yaml", SPECS)
+
+
+def test_an_operations_schema_gives_the_types() -> None:
+    """Where a value may be null too, the other type counts; what may be anything is any."""
+    schema = {
+        "properties": {
+            "count": {"type": "integer"},
+            "name": {"anyOf": [{"type": "string"}, {"type": "null"}]},
+            "both": {"anyOf": [{"type": "string"}, {"type": "integer"}]},
+            "nested": {"$ref": "#/$defs/Nested"},
+            "value": {},
+        }
+    }
+    assert kinds_of(schema) == {
+        "count": "integer",
+        "name": "string",
+        "both": "any",
+        "nested": "any",
+        "value": "any",
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("3", 3), ('{"a": 1}', {"a": 1}), ("null", None), ("plain", "plain")]
+)
+def test_a_value_of_any_type_is_json_where_it_can_be(text: str, value: Json) -> None:
+    """And text otherwise."""
+    assert read_pairs([f"x={text}"], {}) == {"x": value}

@@ -1,10 +1,16 @@
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
+from temporalio.converter import DataConverter
+from temporalio.exceptions import ApplicationError
 
 from goalkeeper.client.troubles import troubles_of
+from goalkeeper.settings import Settings
+from goalkeeper.temporal import sealed
+from tests.support.keys import LocalKeys
 
 
 @dataclass
@@ -14,6 +20,7 @@ class Described:
     raw_description: DescribeWorkflowExecutionResponse = field(
         default_factory=DescribeWorkflowExecutionResponse
     )
+    data_converter: DataConverter = DataConverter.default
 
     def pending(self, name: str, ident: str, attempt: int, why: str = "") -> None:
         """Add an activity that is under way or waits for its next attempt."""
@@ -23,16 +30,16 @@ class Described:
             added.last_failure.message = why
 
 
-def told(described: Any) -> list[str]:
+async def told(described: Any) -> list[str]:
     """The troubles as people read them."""
-    return [t.text for t in troubles_of(described)]
+    return [t.text async for t in troubles_of(described)]
 
 
-def test_an_activity_that_never_failed_is_no_trouble() -> None:
+async def test_an_activity_that_never_failed_is_no_trouble() -> None:
     """It only runs."""
     described = Described()
     described.pending("connector.execute", "test.0", 1)
-    assert told(described) == []
+    assert await told(described) == []
 
 
 @pytest.mark.parametrize(
@@ -44,15 +51,32 @@ def test_an_activity_that_never_failed_is_no_trouble() -> None:
         ("goal.something", "9", "goal.something"),
     ],
 )
-def test_a_failed_attempt_says_what_and_why(name: str, ident: str, what: str) -> None:
+async def test_a_failed_attempt_says_what_and_why(name: str, ident: str, what: str) -> None:
     """In words of the goal, not of Temporal."""
     described = Described()
     described.pending(name, ident, 2, "no engine answers")
-    assert told(described) == [f"{what} has failed once and is tried again: no engine answers"]
+    assert await told(described) == [
+        f"{what} has failed once and is tried again: no engine answers"
+    ]
 
 
-def test_the_number_of_failures_is_told() -> None:
+async def test_an_encrypted_message_is_read() -> None:
+    """As a worker writes it that encrypts: the plain one says nothing."""
+    converter = replace(
+        sealed(Settings(state=Path("/nowhere")), LocalKeys().process()), external_storage=None
+    )
+    described = Described(data_converter=converter)
+    described.pending("goal.plan", "1", 2, "replaced")
+    failure = described.raw_description.pending_activities[0].last_failure
+    await converter.encode_failure(ApplicationError("no engine answers"), failure)
+    assert failure.message == "Encoded failure"
+    assert await told(described) == [
+        "planning has failed once and is tried again: no engine answers"
+    ]
+
+
+async def test_the_number_of_failures_is_told() -> None:
     """Temporal counts the attempt that comes next."""
     described = Described()
     described.pending("goal.plan", "1", 4, "no engine answers")
-    assert "has failed 3 times" in told(described)[0]
+    assert "has failed 3 times" in (await told(described))[0]

@@ -16,6 +16,7 @@ from hitl.services import Services, assemble
 from tests.unit.hitl.hitl_fakes import (
     TOKENS,
     Clock,
+    FakeEvidence,
     FakeGoals,
     FakeLog,
     LocalSigner,
@@ -35,6 +36,7 @@ class Gateway:
     signer: LocalSigner
     clock: Clock
     identities_file: Path
+    evidence: FakeEvidence
 
     @property
     def decisions(self) -> Decisions:
@@ -56,7 +58,7 @@ class Gateway:
 @pytest.fixture
 def gateway(tmp_path: Path) -> Gateway:
     """Everything but Temporal, Vault and the audit log is real."""
-    signer, log, clock = LocalSigner(), FakeLog(), Clock()
+    signer, log, clock, evidence = LocalSigner(), FakeLog(), Clock(), FakeEvidence()
     goals = FakeGoals(signer.keys)
     file = write_identities(tmp_path / "identities.yaml")
 
@@ -69,11 +71,12 @@ def gateway(tmp_path: Path) -> Gateway:
         log=log,
         signer=signer,
         vault_healthy=healthy,
+        evidence=evidence,
         now=clock,
-        patience=timedelta(milliseconds=30),
+        patience=timedelta(milliseconds=400),
         backoff=(0.001,),
     )
-    return Gateway(services, goals, log, signer, clock, file)
+    return Gateway(services, goals, log, signer, clock, file, evidence)
 
 
 @pytest.fixture

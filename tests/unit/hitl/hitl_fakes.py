@@ -11,11 +11,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pydantic import SecretStr
 
-from goalkeeper.contracts.goal import OpenRequest, Progress
+from goalkeeper.contracts.goal import OpenRequest, Progress, Summary
 from goalkeeper.domain.approval import (
     Action,
     Answer,
     ApprovalRequest,
+    Question,
     Requester,
     needed_approvals,
     verify_decision,
@@ -72,6 +73,19 @@ class FakeEntry:
     event: AuditEvent
 
 
+class FakeEvidence:
+    """A store of artifacts in a dictionary."""
+
+    def __init__(self) -> None:
+        self.stored: dict[str, bytes] = {}
+
+    async def get(self, digest: str) -> bytes:
+        """By its digest."""
+        if digest not in self.stored:
+            raise NotFound(f"there is no evidence '{digest}'")
+        return self.stored[digest]
+
+
 class FakeLog:
     """An audit log in a list."""
 
@@ -122,6 +136,10 @@ class FakeGoals:
         self.signals: list[Envelope] = []
         self.refused: list[str] = []
         self.temporal_down = False
+        self.standing: Progress | None = None
+        """How goals stand; None: two tasks, of which one has succeeded."""
+        self.locks: tuple[str, ...] = ()
+        """What goals wait for."""
         self.surveys = 0
         """How often the inbox was read."""
         self.deaf = False
@@ -154,7 +172,9 @@ class FakeGoals:
         ]
 
     async def progress(self, goal_id: str) -> Progress:
-        """A goal of two tasks."""
+        """As set, or a goal of two tasks."""
+        if self.standing is not None:
+            return self.standing
         requests = await self.approvals(goal_id)
         return Progress(
             goal_id=goal_id,
@@ -168,6 +188,17 @@ class FakeGoals:
                 TaskStatus(id="merge", operation="git.merge_branch"),
             ),
             requests=tuple(requests),
+        )
+
+    async def summary(self, goal_id: str) -> Summary:
+        """In short."""
+        progress = await self.progress(goal_id)
+        return Summary(
+            goal_id=goal_id,
+            contract=progress.contract,
+            state=progress.state,
+            version=progress.version,
+            waits_for_locks=self.locks,
         )
 
     async def deliver(self, goal_id: str, envelope: Envelope) -> None:
@@ -205,7 +236,8 @@ class FakeGoals:
             elif decision.person not in asked.approved_by:
                 asked.approved_by.append(decision.person)
                 if len(asked.approved_by) >= needed_approvals(asked.request):
-                    asked.closed = "approved"
+                    lost = asked.request.question is Question.OUTCOME
+                    asked.closed = "answered" if lost else "approved"
 
 
 def an_action(task_id: str = "merge", goal_id: str = "goal-1", **inputs: Json) -> Action:
@@ -246,6 +278,19 @@ def a_request(
         shown=shown or {},
         created_at=created_at,
         expires_at=created_at + expires_in,
+    )
+
+
+def an_outcome(goal_id: str = "goal-1", *, approvals: int = 1) -> ApprovalRequest:
+    """What became of a merge that was lost? One operator must say."""
+    asked = a_request(goal_id, approvals=approvals)
+    return asked.model_copy(
+        update={
+            "id": f"{goal_id}/merge.0.outcome",
+            "task_id": "merge",
+            "question": Question.OUTCOME,
+            "reasons": ("The worker was lost before it could say what became of it.",),
+        }
     )
 
 

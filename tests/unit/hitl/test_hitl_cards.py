@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from goalkeeper.domain.base import Json
 from goalkeeper.domain.operation import Risk
-from hitl.cards import Card, Fact, card, plain, scalar, section, time_left
+from hitl.cards import Card, card, time_left
+from hitl.text import Fact, plain, scalar, section
 from tests.unit.hitl.hitl_fakes import NOON, a_request, an_action
 
 
@@ -67,8 +68,9 @@ def test_what_cannot_be_undone_is_said() -> None:
 def test_the_consequence_of_a_yes_depends_on_how_many_are_missing() -> None:
     """The first of two approvals runs nothing yet."""
     request = a_request(approvals=2)
-    assert "1 more" in card(request, NOON).if_approved
-    assert "exactly these actions" in card(request, NOON, approved_by=("ops",)).if_approved
+    assert "1 more" in card(request, NOON).choices[0].leads_to
+    last = card(request, NOON, approved_by=("ops",))
+    assert "exactly these actions" in last.choices[0].leads_to
 
 
 def test_the_exact_form_is_the_whole_action_in_plain_ascii() -> None:
