@@ -2,11 +2,13 @@
 SHELL := /bin/bash
 PY := .venv/bin/python
 STATE ?= $(HOME)/.local/state/goalkeeper-demo
+KILLS ?= 200
+SEED ?=
 
-.PHONY: help setup engine demo test check bench lock format clean
+.PHONY: help setup engine demo test check bench bench-long bench-peers chaos lock lock-peers format clean
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 setup: .venv/.synced ## virtual environment with the locked dependencies
 
@@ -29,12 +31,25 @@ check: setup ## ruff, mypy --strict, import-linter
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports --no-logo
 
-bench: setup engine ## the benchmarks, as one JSON object
+bench: setup engine ## the benchmarks, as one JSON object (five minutes)
 	@.venv/bin/goalkeeper bench --json
+
+bench-long: setup engine ## also the storm of goals, goals of 10,000 tasks and 10,000 waiting goals
+	@.venv/bin/goalkeeper bench --all --json
+
+bench-peers: setup ## the same work on Prefect and DBOS, in an environment of their own
+	@$(PY) -m deploy.bench_peers.compare
+
+chaos: setup engine ## kill -9 of every process at random: KILLS=200 SEED=…
+	@$(PY) -m tests.chaos.storm --kills $(KILLS) $(if $(SEED),--seed $(SEED))
 
 lock: setup ## pin every dependency anew, with hashes
 	@.venv/bin/uv pip compile pyproject.toml --group dev --all-extras --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-header -q -o requirements.txt
+
+lock-peers: setup ## pin what bench-peers compares with
+	@.venv/bin/uv pip compile deploy/bench_peers/requirements.in --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-header -q -o deploy/bench_peers/requirements.txt
 
 format: setup ## let ruff write the layout
 	@.venv/bin/ruff check --fix -q .

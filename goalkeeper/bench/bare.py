@@ -42,6 +42,22 @@ class BareFanOut:
 
 
 @workflow.defn
+class BareWindow:
+    """So many tasks, no more than a window of them at a time: Temporal bounds what is pending."""
+
+    @workflow.run
+    async def run(self, tasks: int, window: int) -> None:
+        """Carry them out."""
+        free = asyncio.Semaphore(window)
+
+        async def one() -> None:
+            async with free:
+                await workflow.execute_activity(noop, start_to_close_timeout=_MINUTE)
+
+        await asyncio.gather(*(one() for _ in range(tasks)))
+
+
+@workflow.defn
 class BareDecision:
     """One task that waits for a signal."""
 
@@ -63,3 +79,6 @@ class BareDecision:
     def decided(self) -> bool:
         """Whether it may go on; an answer means that it waits by now."""
         return self._decided
+
+
+WORKFLOWS = (BareChain, BareFanOut, BareWindow, BareDecision)

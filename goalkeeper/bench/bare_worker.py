@@ -9,10 +9,17 @@ import signal
 import sys
 
 from temporalio.client import Client
-from temporalio.worker import Worker
+from temporalio.worker import Worker, WorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
-from goalkeeper.bench.bare import BareChain, BareDecision, BareFanOut, noop
+from goalkeeper.bench.bare import WORKFLOWS, noop
+
+
+def bare_runner() -> WorkflowRunner:
+    """The SDK's workflow sandbox with its own settings."""
+    # Importing this package anew for each workflow would burden the bare side with our imports.
+    restrictions = SandboxRestrictions.default.with_passthrough_modules("goalkeeper")
+    return SandboxedWorkflowRunner(restrictions=restrictions)
 
 
 async def serve(address: str, namespace: str, task_queue: str) -> None:
@@ -20,14 +27,12 @@ async def serve(address: str, namespace: str, task_queue: str) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     client = await Client.connect(address, namespace=namespace)
-    # Importing this package anew for each workflow would burden the bare side with our imports.
-    restrictions = SandboxRestrictions.default.with_passthrough_modules("goalkeeper")
     async with Worker(
         client,
         task_queue=task_queue,
-        workflows=[BareChain, BareFanOut, BareDecision],
+        workflows=WORKFLOWS,
         activities=[noop],
-        workflow_runner=SandboxedWorkflowRunner(restrictions=restrictions),
+        workflow_runner=bare_runner(),
     ):
         await stop.wait()
 

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from statistics import median
 
 from connectors.git import GitConnector
-from goalkeeper.bench.measure import Limit, Progress, Row, interleaved, report
+from goalkeeper.bench.measure import Limit, Progress, Row, interleaved, judged, report
 from goalkeeper.bench.stand import Stand, finish, new_id
 from goalkeeper.contracts.connector import OperationCall
 from goalkeeper.domain.contract import Contract
@@ -60,8 +60,9 @@ async def _compared(
         return time.perf_counter() - began
 
     pairs = await interleaved("sandbox", ours, bare, rounds * _RUNS_A_ROUND, progress)
-    row = report(pairs, unit="seconds", limit=Limit("ratio", 1.3))
-    return {**row, "through_goal": round(median(goals[1:]), 3)}
+    row = report(pairs, unit="seconds")
+    row["through_goal"] = round(median(goals[1:]), 3)
+    return judged(row, Limit("ratio", 1.3))
 
 
 async def _run(connector: SandboxConnector, image: str) -> None:

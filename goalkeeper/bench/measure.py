@@ -6,7 +6,7 @@ It knows nothing of what is measured.
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from statistics import median, quantiles
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 from goalkeeper.domain.base import Json
 
@@ -29,7 +29,8 @@ class Pair:
 class Limit:
     """What a benchmark is meant to stay within."""
 
-    of: Literal["ours", "ratio"]
+    of: str
+    """A number of its row: ``ratio``, ``ours``, ``p95``, …"""
     value: float
     at_least: bool = False
 
@@ -63,28 +64,33 @@ async def interleaved(
     return pairs
 
 
-def report(pairs: Sequence[Pair], *, unit: str, limit: Limit) -> Row:
+def report(pairs: Sequence[Pair], *, unit: str) -> Row:
     """Medians of both sides and their ratio, with each round's ratio to see the spread."""
     ours, bare = median(p.ours for p in pairs), median(p.bare for p in pairs)
-    row: Row = {
-        "ours": _rounded(ours),
-        "bare": _rounded(bare),
-        "ratio": _rounded(ours / bare),
+    return {
+        "ours": rounded(ours),
+        "bare": rounded(bare),
+        "ratio": rounded(ours / bare),
         "unit": unit,
         "rounds": len(pairs),
-        "limit": str(limit),
-        "pair_ratios": [_rounded(p.ours / p.bare) for p in pairs],
+        "pair_ratios": [rounded(p.ours / p.bare) for p in pairs],
     }
-    return {**row, "within": limit.holds(row)}
+
+
+def judged(row: Row, *limits: Limit) -> Row:
+    """The row with what is aimed at and whether all of it was met."""
+    said = ", ".join(str(limit) for limit in limits)
+    return {**row, "limit": said, "within": all(limit.holds(row) for limit in limits)}
 
 
 def percentiles(values: Sequence[float]) -> Row:
     """The median and the 95th percentile; of a single value, itself."""
     if len(values) < 2:
-        return {"p50": _rounded(values[0]), "p95": _rounded(values[0])}
+        return {"p50": rounded(values[0]), "p95": rounded(values[0])}
     cuts = quantiles(values, n=20, method="inclusive")
-    return {"p50": _rounded(median(values)), "p95": _rounded(cuts[-1])}
+    return {"p50": rounded(median(values)), "p95": rounded(cuts[-1])}
 
 
-def _rounded(value: float) -> float:
+def rounded(value: float) -> float:
+    """As many digits as a measurement is worth."""
     return round(value, 3)

@@ -6,7 +6,7 @@ installation whose command this is gets touched.
 
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -51,6 +51,8 @@ class Stand:
     """As anybody's."""
     signer: Signer
     """The gateway's."""
+    worker: Process
+    """Goalkeeper's."""
 
     async def goal_input(self, contract: Contract, goal_id: str) -> GoalInput:
         """A goal with the gateway's word on who asks, as `goalkeeper submit` would send it."""
@@ -71,10 +73,17 @@ class Stand:
         self, workflow: Callable[..., Any], *args: Any
     ) -> WorkflowHandle[Any, Any]:
         """Start one of the bare workflows."""
-        handle: WorkflowHandle[Any, Any] = await self.bare.start_workflow(
-            workflow, args=args, id=new_id("bare"), task_queue=BARE_QUEUE
-        )
-        return handle
+        return await start_bare(self.bare, workflow, *args)
+
+
+async def start_bare(
+    client: temporalio.client.Client, workflow: Callable[..., Any], *args: Any
+) -> WorkflowHandle[Any, Any]:
+    """Start a bare workflow on the server of a client."""
+    handle: WorkflowHandle[Any, Any] = await client.start_workflow(
+        workflow, args=args, id=new_id("bare"), task_queue=BARE_QUEUE
+    )
+    return handle
 
 
 async def finish(handle: WorkflowHandle[Any, Any]) -> Any:
@@ -99,12 +108,19 @@ def new_id(kind: str) -> str:
 
 
 @asynccontextmanager
-async def open_stand(settings: Settings, progress: Callable[[str], None]) -> AsyncIterator[Stand]:
+async def open_stand(
+    settings: Settings,
+    progress: Callable[[str], None],
+    *,
+    worker_module: Sequence[str] = (),
+) -> AsyncIterator[Stand]:
     """Servers, workers and clients for the length of the block.
 
     Args:
         settings: of the installation; its engine, image and worker's limits are taken over.
         progress: gets a line for each thing that starts.
+        worker_module: ``-m``, a module and its options, to run instead of ``goalkeeper``: it
+            gets the worker's command line.
 
     Raises:
         ServiceUnavailable: a server or worker does not start; the message has the end of its log.
@@ -125,15 +141,18 @@ async def open_stand(settings: Settings, progress: Callable[[str], None]) -> Asy
             await vault.start()
             progress("starting the workers")
             worker = OwnProcess("worker", mine, own_address("worker", mine), vault)
+            if worker_module:
+                worker.process = _Instead(worker.process, worker_module)
             stack.push_async_callback(worker.stop)
             await worker.start()
-            await stack.enter_async_context(_bare_worker(mine))
+            await stack.enter_async_context(bare_worker(mine.temporal_address, mine.logs_folder))
             gateway = await Vault.login(mine.vault_address, await vault.login("gateway"))
             stack.push_async_callback(gateway.aclose)
             bare = await temporalio.client.Client.connect(
                 mine.temporal_address, namespace=mine.temporal_namespace
             )
-            yield Stand(mine, await connect(mine), bare, gateway.signer())
+            client = await connect(mine)
+            yield Stand(mine, client, bare, gateway.signer(), worker.process)
 
 
 def stand_settings(settings: Settings, folder: Path, ports: Ports) -> Settings:
@@ -154,14 +173,17 @@ def stand_settings(settings: Settings, folder: Path, ports: Ports) -> Settings:
 
 
 @asynccontextmanager
-async def _bare_worker(settings: Settings) -> AsyncIterator[None]:
-    process = Process("bare worker", settings.logs_folder / "bare.log")
+async def bare_worker(address: str, logs: Path) -> AsyncIterator[None]:
+    """A worker for the bare workflows, on any Temporal server.
+
+    Raises:
+        ServiceUnavailable: it ended before the block did.
+    """
+    process = Process("bare worker", logs / f"bare-{address.rpartition(':')[2]}.log")
     await process.spawn(
         (
             *(sys.executable, "-m", "goalkeeper.bench.bare_worker"),
-            *("--address", settings.temporal_address),
-            *("--namespace", settings.temporal_namespace),
-            *("--task-queue", BARE_QUEUE),
+            *("--address", address, "--namespace", "default", "--task-queue", BARE_QUEUE),
         )
     )
     try:
@@ -172,3 +194,15 @@ async def _bare_worker(settings: Settings) -> AsyncIterator[None]:
             )
     finally:
         await process.stop()
+
+
+class _Instead(Process):
+    """The same process, run by another module that gets its command line."""
+
+    def __init__(self, process: Process, module: Sequence[str]) -> None:
+        super().__init__(process.name, process.log, grace=60)
+        self._module = module
+
+    async def spawn(self, command: Sequence[str]) -> None:
+        python, _, _, *arguments = command
+        await super().spawn((python, *self._module, *arguments))

@@ -4,20 +4,33 @@ It may not run two at a time: they would measure each other.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 
-from goalkeeper.bench import containers, goals
+from goalkeeper.bench import containers, crowds, goals, histories, sizes
 from goalkeeper.bench.measure import Progress, Row
 from goalkeeper.bench.stand import Stand, open_stand
 from goalkeeper.domain.errors import InvalidSettings
 from goalkeeper.settings import Settings
 
-BENCHMARKS: Mapping[str, Callable[[Stand, int, Progress], Awaitable[Row]]] = {
+ROUNDS = 5
+WAITING = crowds.WAITING
+Benchmark = Callable[[Stand, int, Progress], Awaitable[Row]]
+"""Takes the stand and how many rounds."""
+
+USUAL: Mapping[str, Benchmark] = {
     "chain": goals.chain,
+    "chain_read": goals.chain_read,
+    "chain_stock": goals.chain_stock,
     "fan_out": goals.fan_out,
     "sandbox": containers.sandbox,
     "decision": goals.decision,
+    "history": histories.history,
+    "replay": histories.replay,
 }
-ROUNDS = 5
+"""Run unless others are asked for: some minutes together."""
+LONG = ("storm", "size", "waiting")
+"""Run when they are asked for: up to an hour."""
+BENCHMARKS = (*USUAL, *LONG)
 
 
 async def run(
@@ -25,19 +38,23 @@ async def run(
     *,
     rounds: int = ROUNDS,
     only: Sequence[str] = (),
+    waiting: int = WAITING,
+    storm: int = crowds.STORM,
     progress: Progress = lambda _: None,
 ) -> dict[str, Row]:
-    """Measure on servers of its own, which takes one or two minutes.
+    """Measure on servers of its own.
 
     Args:
         settings: of the installation, which is not touched.
         rounds: interleaved pairs of the long benchmarks; the short ones take a multiple.
-        only: the benchmarks wanted; all of them when empty.
+        only: the benchmarks wanted; the usual ones when empty.
+        waiting: how many goals wait for approval at once.
+        storm: how many goals arrive at once.
         progress: gets a line for every step.
 
     Returns:
         Benchmark → ``ours``, ``bare``, ``ratio``, ``unit``, ``rounds``, ``limit``, ``within`` and
-        ``pair_ratios``; or ``skipped``, with the reason.
+        what else it found; or ``skipped``, with the reason.
 
     Raises:
         InvalidSettings: there is no such benchmark.
@@ -48,9 +65,12 @@ async def run(
         raise InvalidSettings(
             f"there is no benchmark '{unknown[0]}'; there are {', '.join(BENCHMARKS)}"
         )
+    wanted = [name for name in BENCHMARKS if name in (only or USUAL)]
     async with open_stand(settings, progress) as stand:
-        return {
-            name: await measure(stand, rounds, progress)
-            for name, measure in BENCHMARKS.items()
-            if not only or name in only
+        doing: Mapping[str, Callable[[], Awaitable[Row]]] = {
+            **{name: partial(do, stand, rounds, progress) for name, do in USUAL.items()},
+            "storm": partial(crowds.storm, stand, storm, progress),
+            "size": partial(sizes.size, stand, sizes.SIZES, progress),
+            "waiting": partial(crowds.waiting, stand, waiting, progress),
         }
+        return {name: await doing[name]() for name in wanted}

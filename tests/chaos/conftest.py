@@ -18,27 +18,11 @@ from goalkeeper.embedded.ports import Ports
 from goalkeeper.settings import Settings, load_settings
 from sandbox.runner import installation
 from sandbox.spec import LABEL_INSTALLATION
+from tests.chaos.contracts import POLICY
 from tests.chaos.soundness import Chaos
 from tests.chaos.victims import Victims
 from tests.chaos.witnesses import Receiver, Starts
 from tests.support.apps import DeployedApp
-
-POLICY = """
-@id("unattended")
-@because("what is killed here must not wait for people")
-permit (principal, action, resource == Environment::"development");
-
-@id("attended")
-@because("it is for production")
-@approvals("1 of operators")
-permit (principal, action, resource)
-when { context.risk != "read" && action != Action::"notify.send" }
-unless { resource == Environment::"development" || context.compensating };
-
-@id("read-and-tell")
-permit (principal, action, resource)
-when { context.risk == "read" || action == Action::"notify.send" || context.compensating };
-"""
 
 
 @pytest.fixture(scope="package")

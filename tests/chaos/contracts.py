@@ -7,6 +7,23 @@ from typing import Any
 
 from goalkeeper.domain.contract import Contract
 
+POLICY = """
+@id("unattended")
+@because("what is killed here must not wait for people")
+permit (principal, action, resource == Environment::"development");
+
+@id("attended")
+@because("it is for production")
+@approvals("1 of operators")
+permit (principal, action, resource)
+when { context.risk != "read" && action != Action::"notify.send" }
+unless { resource == Environment::"development" || context.compensating };
+
+@id("read-and-tell")
+permit (principal, action, resource)
+when { context.risk == "read" || action == Action::"notify.send" || context.compensating };
+"""
+"""What is killed must not wait for people, unless a test wants that."""
 GO = "/workspace/go"
 HELD = "begun and waiting"
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -53,6 +54,11 @@ class TemporalCli:
     def __init__(self, settings: Settings) -> None:
         self._address = settings.temporal_address
         self._task_queue = settings.task_queue
+        token = (settings.state / "tokens" / "developer").read_text().strip()
+        self._environ = {
+            "TEMPORAL_CODEC_ENDPOINT": f"{settings.gateway_url}/codec",
+            "TEMPORAL_CODEC_AUTH": f"Bearer {token}",
+        }
 
     async def __call__(self, *arguments: str) -> Answered:
         """Run it to its end."""
@@ -61,6 +67,7 @@ class TemporalCli:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, **self._environ},
         )
         out, err = await process.communicate()
         return Answered(process.returncode or 0, out.decode(), err.decode())
@@ -143,7 +150,7 @@ async def test_bad_input_by_temporals_own_command_fails_with_what_to_write(
     answered = await temporal.result(await temporal.start(given))
     assert answered.code != 0
     closed = answered.json["closeEvent"]["workflowExecutionFailedEventAttributes"]
-    failure = closed["failure"]["message"]
+    failure = closed["failure"]["encodedAttributes"]["message"]
     for words in told:
         assert words in failure, failure
     assert "Traceback" not in failure

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from goalkeeper.bench.measure import Limit, Pair, interleaved, percentiles, report
+from goalkeeper.bench.measure import Limit, Pair, interleaved, judged, percentiles, report
 
 
 def side(
@@ -41,7 +41,7 @@ async def test_the_warm_up_round_is_left_out() -> None:
 def test_a_report_has_the_medians_and_their_ratio() -> None:
     """One slow round moves neither side."""
     pairs = [Pair(3, 2), Pair(300, 2), Pair(2, 2), Pair(3, 200), Pair(3, 2)]
-    row = report(pairs, unit="ms", limit=Limit("ratio", 1.5))
+    row = report(pairs, unit="ms")
     assert (row["ours"], row["bare"], row["ratio"]) == (3, 2, 1.5)
     assert (row["unit"], row["rounds"]) == ("ms", 5)
     assert row["pair_ratios"] == [1.5, 150, 1, 0.015, 1.5]
@@ -62,8 +62,15 @@ def test_a_report_says_what_is_aimed_at_and_whether_it_was_met(
     limit: Limit, within: bool, text: str
 ) -> None:
     """Meeting a limit exactly is meeting it; a rate has a lower limit."""
-    row = report([Pair(3, 2)], unit="ms", limit=limit)
+    row = judged(report([Pair(3, 2)], unit="ms"), limit)
     assert (row["within"], row["limit"]) == (within, text)
+
+
+def test_several_limits_are_all_to_be_met() -> None:
+    """One of them missed is the row missed, and each is named."""
+    row = judged({"p50": 30.0, "p95": 90.0}, Limit("p50", 40), Limit("p95", 80))
+    assert (row["within"], row["limit"]) == (False, "p50 ≤ 40, p95 ≤ 80")
+    assert judged({"p50": 30.0, "p95": 80.0}, Limit("p50", 40), Limit("p95", 80))["within"]
 
 
 def test_percentiles_are_of_the_measured_values() -> None:

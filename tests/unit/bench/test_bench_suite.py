@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from connectors.registry import known_operations
-from goalkeeper.bench import BENCHMARKS, run
-from goalkeeper.bench.goals import contract_of
+from goalkeeper.bench import BENCHMARKS, LONG, USUAL, run
 from goalkeeper.bench.stand import stand_settings
+from goalkeeper.bench.work import READ, WRITE, contract_of
 from goalkeeper.domain.compiler import compile_contract
 from goalkeeper.domain.errors import InvalidSettings
 from goalkeeper.embedded import Ports
@@ -19,12 +19,17 @@ async def test_an_unknown_benchmark_is_refused_with_those_that_exist(tmp_path: P
     with pytest.raises(InvalidSettings) as caught:
         await run(load_settings(tmp_path, environ={}), only=["chian"])
     assert "'chian'" in caught.value.message
-    assert "chain, fan_out, sandbox, decision" in caught.value.message
+    assert "chain, chain_read, chain_stock, fan_out, sandbox, decision" in caught.value.message
 
 
 def test_the_benchmarks_are_those_that_the_report_promises() -> None:
-    """Scripts read these keys."""
-    assert list(BENCHMARKS) == ["chain", "fan_out", "sandbox", "decision"]
+    """Scripts read these keys; what takes long is run when it is asked for."""
+    assert list(USUAL) == [
+        *("chain", "chain_read", "chain_stock", "fan_out", "sandbox", "decision"),
+        *("history", "replay"),
+    ]
+    assert LONG == ("storm", "size", "waiting")
+    assert BENCHMARKS == (*USUAL, *LONG)
 
 
 def test_the_stand_shares_no_store_server_or_person_with_the_installation(tmp_path: Path) -> None:
@@ -54,3 +59,11 @@ def test_a_chain_needs_one_task_after_the_other_and_a_fan_out_nothing() -> None:
     assert [t.needs for t in wide.tasks] == [(), (), ()]
     assert {t.risk.value for t in wide.tasks} == {"write"}
     assert not any(t.quick for t in wide.tasks)
+
+
+def test_the_read_only_chain_is_of_tasks_that_run_as_local_activities() -> None:
+    """Nothing but reading, declared quick by its connector; the other work is neither."""
+    reading = compile_contract(contract_of(3, chained=True, uses=READ), {}, known_operations())
+    assert {t.risk.value for t in reading.tasks} == {"read"}
+    assert all(t.quick for t in reading.tasks)
+    assert WRITE != READ

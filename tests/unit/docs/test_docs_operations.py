@@ -10,7 +10,15 @@ from goalkeeper import telemetry
 from goalkeeper.settings import Settings
 
 PAGE = (Path(__file__).parents[3] / "docs" / "operations.md").read_text()
-_TOLD_IN_WORDS = {"contracts", "policy", "identities", "sandbox_concurrency", "git_hosts", "state"}
+_TOLD_IN_WORDS = {
+    "contracts",
+    "git_hosts",
+    "identities",
+    "policy",
+    "pools",
+    "sandbox_concurrency",
+    "state",
+}
 _OF_THE_GATEWAY = {m for m in vars(hitl.metrics) if m.isupper()}
 
 

@@ -1,0 +1,1 @@
+"""Other durable engines beside ours, on the same work: `make bench-peers`."""
