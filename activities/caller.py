@@ -39,13 +39,13 @@ class Callers:
 
     async def family(self) -> Family:
         """Whose child this workflow is."""
-        return await _once(self._families, this_run(), lambda: family(_this_goal(), this_run()))
+        return await _once(self._families, this_run(), lambda: family(this_goal(), this_run()))
 
     async def rolls_back(self) -> str | None:
         """Which goal this workflow was started to roll back."""
 
         async def asked() -> str | None:
-            return (await input_of(_this_goal(), this_run())).rollback
+            return (await input_of(this_goal(), this_run())).rollback
 
         return await _once(self._undone, this_run(), asked)
 
@@ -66,7 +66,7 @@ class Callers:
         return await _once(self._siblings, this_run(), asked)
 
     async def _first_run(self, run: str) -> str:
-        return await _once(self._first_runs, run, lambda: first_run(_this_goal(), run))
+        return await _once(self._first_runs, run, lambda: first_run(this_goal(), run))
 
 
 def check_goal(goal_id: str) -> None:
@@ -75,7 +75,7 @@ def check_goal(goal_id: str) -> None:
     Raises:
         GrantMismatch: another workflow asks.
     """
-    if _this_goal() != goal_id:
+    if this_goal() != goal_id:
         raise GrantMismatch(f"it belongs to goal '{goal_id}', not to this workflow")
 
 
@@ -84,7 +84,8 @@ def this_run() -> str:
     return activity.info().workflow_run_id or "no-run"
 
 
-def _this_goal() -> str:
+def this_goal() -> str:
+    """The id of the goal whose workflow asks."""
     return activity.info().workflow_id or ""
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from temporalio import activity
 
 from activities.attempt import Attempt
-from activities.caller import Callers, check_goal, this_run
+from activities.caller import Callers, check_goal, this_goal, this_run
 from activities.governor import Governor
 from activities.leases import revoke_lease
 from activities.parts import Parts
@@ -21,6 +21,7 @@ from activities.undoing import undone_effect
 from activities.work import Work, attempt_id, effect_key, work_of
 from goalkeeper.contracts import activities as names
 from goalkeeper.contracts.activities import (
+    Asker,
     AuthoriseInput,
     AuthoriseResult,
     CleanUpInput,
@@ -33,6 +34,7 @@ from goalkeeper.contracts.activities import (
     RecordInput,
     ReplanInput,
     ResolveInput,
+    Step,
 )
 from goalkeeper.contracts.goal import ChangedTask, PlannedGoal
 from goalkeeper.domain.approval import Action, Answer, Grant
@@ -162,12 +164,16 @@ class GoalActivities:
     @activity.defn(name=names.EXECUTE)
     async def execute(self, given: ExecuteInput) -> ExecuteResult:
         """One governed attempt at one operation."""
-        action = self._actual(given.action)
+        try:
+            action, asker = await self._whole(given)
+        except PermanentError as error:
+            await self._refused(given.action, error)
+            raise
         with task_context(workflow_id=action.goal_id, task_id=action.task_id):
-            work = work_of(self._parts, action, given.asker)
+            work = work_of(self._parts, action, asker)
             try:
-                await self._callers.check(action.goal_id, given.asker.run)
-                first = await self._governor.allow(action, given.asker, given.grant, work.call.key)
+                await self._callers.check(action.goal_id, asker.run)
+                first = await self._governor.allow(action, asker, given.grant, work.call.key)
             except PermanentError as error:
                 await self._refused(action, error)
                 raise
@@ -178,6 +184,15 @@ class GoalActivities:
                 return await self._roll_back(work, action.undoes)
             async with _alive():
                 return await Attempt(self._parts, work).run()
+
+    async def _whole(self, given: ExecuteInput) -> tuple[Action, Asker]:
+        """The action as it would run, and on whose behalf; what is not said, the ledger knows."""
+        action, asker, goal_id = given.action, given.asker, this_goal()
+        if asker is None:
+            asker = (await self._governor.planned(goal_id)).asker
+        if not isinstance(action, Action):
+            action = action.action(goal_id, await self._governor.planned(goal_id))
+        return self._actual(action), asker
 
     async def _roll_back(self, work: Work, key: str) -> ExecuteResult:
         """One step of a rollback; nothing where somebody else has taken it already."""
@@ -311,7 +326,7 @@ class GoalActivities:
     def _actual(self, action: Action) -> Action:
         return self._governor.actual(action, self._parts.operation(action.operation))
 
-    async def _refused(self, action: Action, error: PermanentError, doing: str = "") -> None:
+    async def _refused(self, action: Action | Step, error: PermanentError, doing: str = "") -> None:
         REFUSALS.labels(error.code).inc()
         await self._append(
             action,
@@ -323,22 +338,24 @@ class GoalActivities:
 
     async def _append(
         self,
-        action: Action,
+        action: Action | Step,
         kind: AuditKind,
         name: str,
         detail: dict[str, Json],
         doing: str = "",
     ) -> None:
+        if isinstance(action, Action):
+            detail = {**detail, "action_digest": action.digest}
         await self._parts.audit.append(
             AuditEvent(
                 id=f"{attempt_id(action, doing)}/{name}",
                 time=datetime.now(UTC),
                 kind=kind,
                 actor="worker",
-                goal_id=action.goal_id,
+                goal_id=action.goal_id if isinstance(action, Action) else this_goal(),
                 task_id=action.task_id,
                 attempt=activity.info().attempt,
-                detail={**detail, "action_digest": action.digest},
+                detail=detail,
             )
         )
 

@@ -7,10 +7,10 @@ from what is about to run, asks policy again and verifies every signature.
 from collections import OrderedDict
 from datetime import UTC, datetime, timedelta
 
-from activities.caller import Callers
+from activities.caller import Callers, this_run
 from activities.parts import Parts
 from activities.undoing import undone_effect
-from goalkeeper.contracts.activities import Asker
+from goalkeeper.contracts.activities import Asker, GoalOnRecord
 from goalkeeper.domain.approval import (
     SUBMISSION_TYPE,
     Action,
@@ -39,7 +39,7 @@ class Governor:
         self._callers = callers
         self._keys: dict[str, str] = {}
         self._proven: OrderedDict[str, Submission] = OrderedDict()
-        self._attested: OrderedDict[str, Envelope | None] = OrderedDict()
+        self._planned: OrderedDict[tuple[str, str], GoalOnRecord] = OrderedDict()
 
     async def keys(self, *, fresh: bool = False) -> PublicKeys:
         """The gateway's public keys; read again when `fresh` or not known yet."""
@@ -182,7 +182,7 @@ class Governor:
         """
         if not asker.requester.proven:
             return asker.requester
-        attestation = asker.attestation or await self._attestation(goal_id)
+        attestation = asker.attestation or (await self.planned(goal_id)).asker.attestation
         if attestation is None:
             raise GrantMismatch("the requester is said to be proven, without the gateway's proof")
         submission = await self.submission(attestation)
@@ -196,13 +196,22 @@ class Governor:
             )
         return asker.requester
 
-    async def _attestation(self, goal_id: str) -> Envelope | None:
-        """The proof that the goal was planned with; it is verified like one that is handed in."""
-        known = self._attested.get(goal_id)
+    async def planned(self, goal_id: str) -> GoalOnRecord:
+        """What the goal of this workflow was planned with.
+
+        Raises:
+            GrantMismatch: it was not planned here, or for another run of its id.
+        """
+        # By run: a goal id may be used again, and is planned anew then.
+        at = (goal_id, this_run())
+        known = self._planned.get(at)
         if known is None:
-            known = self._attested[goal_id] = await self._parts.ledger.attestation(goal_id)
-            if len(self._attested) > _REMEMBERED:
-                self._attested.popitem(last=False)
+            known = await self._parts.ledger.goal(goal_id)
+            if known is None:
+                raise GrantMismatch(f"goal '{goal_id}' was never planned by this installation")
+            self._planned[at] = known
+            if len(self._planned) > _REMEMBERED:
+                self._planned.popitem(last=False)
         return known
 
 

@@ -14,7 +14,7 @@ from activities.replanning import changed, check_changeable
 from activities.rerun import earlier
 from activities.rerun import reused as reused_of
 from activities.undoing import plan_rollback
-from goalkeeper.contracts.activities import Asker, PlanInput, ReplanInput
+from goalkeeper.contracts.activities import Asker, GoalOnRecord, PlanInput, ReplanInput
 from goalkeeper.contracts.connector import Pinning
 from goalkeeper.contracts.goal import ChangedTask, GoalInput, PlannedGoal
 from goalkeeper.domain.approval import Action, Requester
@@ -81,8 +81,16 @@ class Planner:
         verdicts = await self._verdicts(plan, given.goal_id, asker, {s.id for s in reused})
         await self._record(given, origin, plan, requester, verdicts)
         self._refuse(plan, verdicts)
-        if requester.proven and goal.attestation is not None:
-            await self._parts.ledger.attest(given.goal_id, goal.attestation)
+        digest = plan.digest
+        await self._parts.ledger.planned(
+            given.goal_id,
+            GoalOnRecord(
+                asker=asker,
+                plan_digest=digest,
+                environment=plan.environment,
+                policy_version=self._parts.policy.version,
+            ),
+        )
         return PlannedGoal(
             plan=plan,
             requester=requester,
@@ -90,7 +98,7 @@ class Planner:
             verdicts=verdicts,
             policy_version=self._parts.policy.version,
             decision_keys=dict(await self._governor.keys()),
-            plan_digest=plan.digest,
+            plan_digest=digest,
             window=self._parts.window,
             pools=self._parts.pools,
             reused=reused,

@@ -12,7 +12,7 @@ from temporalio import activity
 
 from activities.caller import this_run
 from activities.parts import Parts
-from goalkeeper.contracts.activities import Asker
+from goalkeeper.contracts.activities import Asker, Step
 from goalkeeper.contracts.connector import Connector, OperationCall, work_key
 from goalkeeper.domain.approval import Action
 from goalkeeper.domain.errors import InvalidGoal
@@ -84,7 +84,7 @@ def work_of(parts: Parts, action: Action, asker: Asker, doing: str = "") -> Work
     )
 
 
-def attempt_id(action: Action, doing: str = "") -> str:
+def attempt_id(action: Action | Step, doing: str = "") -> str:
     """Prefix of the ids of one attempt's audit events."""
     what = f"{action.task_id}.{doing}" if doing else action.task_id
     return f"{this_run()}/{what}.{action.generation}/{activity.info().attempt}"

@@ -15,8 +15,8 @@ from typing import Any
 
 from pydantic import model_validator
 
+from goalkeeper.contracts.activities import GoalOnRecord
 from goalkeeper.domain.base import Instant, Json, Model
-from goalkeeper.domain.dsse import Envelope
 from goalkeeper.domain.errors import Conflict, GrantMismatch, GrantSpent, NotFound
 from goalkeeper.sqlite_writer import SqliteWriter, prepare
 
@@ -52,9 +52,9 @@ CREATE TABLE IF NOT EXISTS leases(
   opened_at TEXT NOT NULL,
   closed_at TEXT
 ) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS attestations(
+CREATE TABLE IF NOT EXISTS goals(
   goal_id TEXT PRIMARY KEY,
-  envelope TEXT NOT NULL
+  planned TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS leases_alive ON leases(goal_id, task_id) WHERE closed_at IS NULL;
 """
@@ -168,24 +168,24 @@ class Ledger:
         """Who used an approval for this action, if anybody."""
         return await self._writer.run(lambda c: _holder(c, grant_id, action_digest))
 
-    async def attest(self, goal_id: str, envelope: Envelope) -> None:
-        """Keep the gateway's word on who asks for a goal, which each task then need not carry."""
-        row = (goal_id, envelope.model_dump_json())
+    async def planned(self, goal_id: str, goal: GoalOnRecord) -> None:
+        """Keep what all actions of a goal have in common, so that none of them need carry it."""
+        row = (goal_id, goal.model_dump_json())
         await self._writer.run(
-            lambda c: c.execute("INSERT OR REPLACE INTO attestations VALUES(?, ?)", row).rowcount
+            lambda c: c.execute("INSERT OR REPLACE INTO goals VALUES(?, ?)", row).rowcount
         )
 
-    async def attestation(self, goal_id: str) -> Envelope | None:
-        """The gateway's word on who asks for a goal, as it was planned; not verified here."""
+    async def goal(self, goal_id: str) -> GoalOnRecord | None:
+        """What a goal was planned with; its attestation is not verified here."""
 
         def job(connection: sqlite3.Connection) -> str | None:
             found = connection.execute(
-                "SELECT envelope FROM attestations WHERE goal_id = ?", (goal_id,)
+                "SELECT planned FROM goals WHERE goal_id = ?", (goal_id,)
             ).fetchone()
             return None if found is None else str(found[0])
 
         found = await self._writer.run(job)
-        return None if found is None else Envelope.model_validate_json(found)
+        return None if found is None else GoalOnRecord.model_validate_json(found)
 
     async def begin(
         self,

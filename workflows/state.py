@@ -98,7 +98,7 @@ class GoalRecord:
         self.planned = planned
         self.plan = planned.plan
         self.plan_digest = planned.plan_digest
-        # Without the gateway's proof, which would stand in history with each task: the worker has
+        # Without the gateway's proof, which would stand in history again and again: the worker has
         # kept it since the goal was planned.
         self.asker = Asker(
             requester=planned.requester,

@@ -11,7 +11,7 @@ from datetime import timedelta
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError, FailureError, is_cancelled_exception
 
-from goalkeeper.contracts.activities import ExecuteInput, ExecuteResult, ResolveInput
+from goalkeeper.contracts.activities import ExecuteInput, ExecuteResult, ResolveInput, Step
 from goalkeeper.domain.approval import Action, Answer, Grant
 from goalkeeper.domain.base import Json
 from goalkeeper.domain.errors import GoalkeeperError
@@ -291,7 +291,8 @@ class TaskRunner:
         self._record.set(task.id, TaskState.RUNNING)
         if grant is not None:
             self._changed()
-        given = ExecuteInput(action=action, asker=self._record.asker, grant=grant)
+        step = Step.of(action, self._record.planned.policy_version)
+        given = ExecuteInput(action=step, grant=grant)
         return await calls.execute(task, given, self._record.planned.pools)
 
     # Locks.

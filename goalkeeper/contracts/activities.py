@@ -3,9 +3,19 @@
 from goalkeeper.contracts.goal import ClaimId, GoalInput
 from goalkeeper.domain.approval import Action, Grant, Requester
 from goalkeeper.domain.audit import AuditEvent
-from goalkeeper.domain.base import Digest, GoalId, Instant, Json, Model, Name
+from goalkeeper.domain.base import (
+    Digest,
+    GoalId,
+    Instant,
+    Json,
+    Model,
+    Name,
+    OperationName,
+    TaskRef,
+)
 from goalkeeper.domain.dsse import Envelope
 from goalkeeper.domain.evidence import Evidence
+from goalkeeper.domain.operation import Risk
 from goalkeeper.domain.plan import PlanTask
 from goalkeeper.domain.policy import Verdict
 
@@ -82,11 +92,67 @@ class RecordInput(Model):
     events: tuple[AuditEvent, ...]
 
 
+class GoalOnRecord(Model):
+    """What all actions of a goal have in common; the ledger keeps it from planning on."""
+
+    asker: Asker
+    plan_digest: Digest
+    environment: Name
+    policy_version: Digest
+
+
+class Step(Model):
+    """An action without what all actions of its goal have in common: history's bytes are dear."""
+
+    task_id: TaskRef
+    generation: int = 0
+    operation: OperationName
+    inputs: dict[str, Json] = {}
+    credentials: dict[str, Name] = {}
+    egress: tuple[str, ...] = ()
+    undoes: str | None = None
+    policy_version: Digest | None = None
+    """Of the policy that asked people; None: of the one that the goal was planned under."""
+
+    @classmethod
+    def of(cls, action: Action, planned_under: Digest) -> "Step":
+        """What is particular about an action."""
+        version = action.policy_version
+        return cls(
+            task_id=action.task_id,
+            generation=action.generation,
+            operation=action.operation,
+            inputs=action.inputs,
+            credentials=action.credentials,
+            egress=action.egress,
+            undoes=action.undoes,
+            policy_version=None if version == planned_under else version,
+        )
+
+    def action(self, goal_id: GoalId, goal: GoalOnRecord) -> Action:
+        """The whole action; risk and compensation are the operation's, which the worker knows."""
+        return Action(
+            goal_id=goal_id,
+            task_id=self.task_id,
+            generation=self.generation,
+            plan_digest=goal.plan_digest,
+            operation=self.operation,
+            inputs=self.inputs,
+            environment=goal.environment,
+            risk=Risk.PRIVILEGED,
+            credentials=self.credentials,
+            egress=self.egress,
+            undoes=self.undoes,
+            policy_version=self.policy_version or goal.policy_version,
+        )
+
+
 class ExecuteInput(Model):
     """One action, and the grant where policy wants one."""
 
-    action: Action
-    asker: Asker
+    action: Action | Step
+    asker: Asker | None = None
+    """None: whom the goal was planned for, which the ledger has."""
     grant: Grant | None = None
 
 

@@ -20,6 +20,7 @@ from goalkeeper.contracts.activities import (
     CompensateInput,
     ExecuteInput,
     ExecuteResult,
+    GoalOnRecord,
     HolderInput,
     KeysResult,
     LockRequest,
@@ -27,6 +28,7 @@ from goalkeeper.contracts.activities import (
     RecordInput,
     ReplanInput,
     ResolveInput,
+    Step,
 )
 from goalkeeper.contracts.goal import ChangedTask, LockGranted, PlannedGoal
 from goalkeeper.domain.approval import Action, Grant, Requester, verify_grant, verify_outcome
@@ -128,6 +130,8 @@ class GoalWorld:
     _effects: dict[Work, Action] = field(default_factory=dict)
     """What can be undone."""
     _known: set[str] = field(default_factory=set)
+    _planned: dict[str, PlannedGoal] = field(default_factory=dict)
+    """What the ledger would keep of each goal."""
 
     def attempt(self, call: ActivityCall, now: datetime) -> Attempt:
         """An attempt at one of the goal's activities."""
@@ -141,7 +145,7 @@ class GoalWorld:
             case names.RECORD:
                 return _at_once(self._record, call.argument(RecordInput))
             case names.EXECUTE:
-                return self._execute(call.argument(ExecuteInput), call.attempt, now)
+                return self._execute(self._whole(call), call.attempt, now)
             case names.REPLAN:
                 return _at_once(self._replan, call.argument(ReplanInput))
             case names.RESOLVE:
@@ -169,7 +173,31 @@ class GoalWorld:
         self.locks.pop(lock, None)
         return True
 
+    def _whole(self, call: ActivityCall) -> ExecuteInput:
+        """The input with what the worker would take from its ledger and from the operation."""
+        given, planned = call.argument(ExecuteInput), self._planned[call.workflow_id]
+        asker = Asker(requester=planned.requester, contract=planned.plan.contract, run="simulation")
+        step = given.action
+        assert isinstance(step, Step)
+        [task] = [t for t in planned.plan.tasks if t.id == step.task_id.partition(".")[0]]
+        action = step.action(
+            call.workflow_id,
+            GoalOnRecord(
+                asker=asker,
+                plan_digest=planned.plan_digest,
+                environment=planned.plan.environment,
+                policy_version=planned.policy_version,
+            ),
+        )
+        known = {"risk": task.risk, "compensation": task.compensation}
+        action = action.model_copy(update=known)
+        return given.model_copy(update={"action": action, "asker": asker})
+
     def _plan(self, given: PlanInput) -> PlannedGoal:
+        planned = self._planned[given.goal_id] = self._made(given)
+        return planned
+
+    def _made(self, given: PlanInput) -> PlannedGoal:
         undo = given.goal.rollback
         if undo is None:
             return self.planning.plan(given, self.gateway)
@@ -194,6 +222,7 @@ class GoalWorld:
 
     def _execute(self, given: ExecuteInput, attempt: int, now: datetime) -> Attempt:
         action = given.action
+        assert isinstance(action, Action)
         work = Work.of(action)
         if action.undoes is not None:
             done = next(w for w, a in self._effects.items() if key_of(a) == action.undoes)
@@ -219,6 +248,8 @@ class GoalWorld:
     def _allow(self, given: ExecuteInput, now: datetime) -> None:
         """As the worker's governor: what is not allowed does not run, whatever a workflow says."""
         action, grant = given.action, given.grant
+        assert isinstance(action, Action)
+        assert given.asker is not None
         verdict, version = self.planning.judge(action, given.asker)
         if verdict.effect is Effect.DENY:
             raise PolicyDenied(f"policy refuses '{action.operation}': {'; '.join(verdict.reasons)}")

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import os
 import shutil
+import tempfile
 import time
 from pathlib import Path
 
@@ -24,7 +25,9 @@ class Dockerd:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.host = f"unix://{folder}/docker.sock"
+        # A socket's path has 107 characters at most, and a test's own folder most of them.
+        self._run = Path(tempfile.mkdtemp(prefix="chaos-"))
+        self.host = f"unix://{self._run}/docker.sock"
         self.process = Process("dockerd", folder / "dockerd.log")
         self.restarts = -1
 
@@ -43,7 +46,7 @@ class Dockerd:
         await self.process.spawn(
             (
                 *("dockerd", "--host", self.host, "--data-root", f"{self.folder}/data"),
-                *("--exec-root", f"{self.folder}/exec", "--pidfile", f"{self.folder}/pid"),
+                *("--exec-root", f"{self._run}/exec", "--pidfile", f"{self._run}/pid"),
                 *("--bridge=none", "--iptables=false", "--ip6tables=false"),
             )
         )
@@ -80,12 +83,13 @@ class Dockerd:
             with contextlib.suppress(psutil.NoSuchProcess):
                 left.kill()
         # What a killed engine had mounted for its containers.
-        for mount in reversed(_mounts(self.folder)):
+        for mount in reversed([*_mounts(self.folder), *_mounts(self._run)]):
             await _run("umount", "--lazy", mount)
+        shutil.rmtree(self._run, ignore_errors=True)
 
     def _left(self) -> list[psutil.Process]:
         """Processes that were started for this very folder: containerd, and shims."""
-        mine = f"{self.folder}/exec"
+        mine = f"{self._run}/exec"
         found = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
@@ -95,14 +99,14 @@ class Dockerd:
 
     def _forget_dead(self) -> None:
         """Else the next one takes the process ids of the dead for somebody's who still runs."""
-        containerd = self.folder / "exec" / "containerd" / "containerd.pid"
+        containerd = self._run / "exec" / "containerd" / "containerd.pid"
         with contextlib.suppress(OSError, ValueError, psutil.Error):
             left = psutil.Process(int(containerd.read_text()))
-            if str(self.folder) in " ".join(left.cmdline()):
+            if str(self._run) in " ".join(left.cmdline()):
                 left.kill()
                 left.wait(_GONE)
         containerd.unlink(missing_ok=True)
-        (self.folder / "pid").unlink(missing_ok=True)
+        (self._run / "pid").unlink(missing_ok=True)
 
     async def _docker(self, *arguments: str, host: str | None = None) -> bool:
         return await _run("docker", "--host", host or self.host, *arguments)

@@ -23,6 +23,7 @@ from goalkeeper.contracts.activities import (
     CompensateInput,
     ExecuteInput,
     RecordInput,
+    Step,
 )
 from goalkeeper.domain.approval import (
     DECISION_TYPE,
@@ -52,7 +53,7 @@ class IntruderWorkflow:
     async def run(self, order: dict[str, Any]) -> Any:
         """Ask our worker for exactly this."""
         argument = dict(order["argument"])
-        if argument.get("asker", {}).get("run") == "own":
+        if (argument.get("asker") or {}).get("run") == "own":
             argument["asker"] = {**argument["asker"], "run": workflow.info().run_id}
         return await workflow.execute_activity(
             order["activity"],
@@ -83,6 +84,10 @@ class Intruder:
         """Have ``connector.execute`` done for a workflow of that id: its answer or its error."""
         given = ExecuteInput(action=case.action, asker=case.asker, grant=case.grant)
         return await self._order(names.EXECUTE, given, workflow_id or case.action.goal_id)
+
+    async def step(self, step: Step, *, workflow_id: str) -> Any:
+        """The same, leaving the rest for the ledger to say."""
+        return await self._order(names.EXECUTE, ExecuteInput(action=step), workflow_id)
 
     async def compensate(self, case: Case) -> Any:
         """Have ``connector.compensate`` done."""

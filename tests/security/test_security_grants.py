@@ -1,14 +1,17 @@
 """A workflow of one's own asks our worker for risky operations: only what was approved runs."""
 
+import uuid
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from goalkeeper.contracts.activities import Step
 from goalkeeper.domain.approval import Answer, Grant, Requester
 from goalkeeper.domain.policy import Requirement
 from tests.security.intruder import NOTHING, Case, Intruder
+from tests.support.engine import plan_of
 from tests.support.fakes import LocalSigner
 
 
@@ -241,3 +244,24 @@ async def test_a_workflow_cannot_pass_for_an_earlier_run_of_the_goal(intruder: I
     assert "another run" in answer
     assert intruder.engine.fake.tries["act"] >= 1
     assert intruder.engine.kinds(failing.action.goal_id).count("task.intent") == 1
+
+
+async def test_a_step_of_a_goal_that_was_never_planned_is_refused(intruder: Intruder) -> None:
+    """The ledger knows nothing of it, and says for nobody who asks."""
+    step = Step(task_id="act", operation="fake.write", inputs={"value": 1})
+    goal_id = f"case-{uuid.uuid4().hex[:12]}"
+    assert (await intruder.step(step, workflow_id=goal_id)).startswith("GrantMismatch")
+    assert recorded(intruder, goal_id, "GrantMismatch")
+    assert intruder.engine.fake.done == []
+
+
+async def test_a_step_under_the_id_of_another_run_is_refused(intruder: Intruder) -> None:
+    """A goal id that is free again lends nobody its requester."""
+    engine = intruder.engine
+    goal = await engine.submit(plan_of({"id": "act", "uses": "fake.read"}))
+    await engine.result(goal)
+    engine.fake.done.clear()
+    step = Step(task_id="act", operation="fake.write", inputs={"value": 1})
+    assert (await intruder.step(step, workflow_id=goal.id)).startswith("GrantMismatch")
+    assert recorded(intruder, goal.id, "GrantMismatch")
+    assert engine.fake.done == []

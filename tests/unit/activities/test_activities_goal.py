@@ -19,7 +19,7 @@ from goalkeeper.contracts.connector import (
     OperationResult,
     Reconciliation,
 )
-from goalkeeper.domain.approval import Requester
+from goalkeeper.domain.approval import Action, Requester
 from goalkeeper.domain.credential import Credentials
 from goalkeeper.domain.errors import (
     ApprovalNeeded,
@@ -193,6 +193,7 @@ async def test_undoing_asks_first_what_became_of_a_lost_attempt(
     found = Reconciliation(happened, answer("there") if happened is Happened.YES else None)
     connector = Knowing(lambda *_: found)
     made, order = activities(desk, connector), given("work.once", credentials={})
+    assert isinstance(order.action, Action)
     forward = made._actual(order.action)
     key = effect_key(forward, ASKER)
     await desk.parts.ledger.begin(
