@@ -1,5 +1,9 @@
 """The activities as the workflow sees them: their names, one model in, one model out."""
 
+from typing import Any
+
+from pydantic import SerializerFunctionWrapHandler, model_serializer
+
 from goalkeeper.contracts.goal import ClaimId, GoalInput
 from goalkeeper.domain.approval import Action, Grant, Requester
 from goalkeeper.domain.audit import AuditEvent
@@ -154,6 +158,15 @@ class ExecuteInput(Model):
     asker: Asker | None = None
     """None: whom the goal was planned for, which the ledger has."""
     grant: Grant | None = None
+
+    @model_serializer(mode="wrap")
+    def _briefly(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without what is left open, in here and in a step."""
+        written: dict[str, Any] = write(self)
+        brief = {k: v for k, v in written.items() if v is not None}
+        if isinstance(self.action, Step):
+            brief["action"] = {k: v for k, v in written["action"].items() if v or k == "inputs"}
+        return brief
 
 
 class ExecuteResult(Model):

@@ -250,6 +250,7 @@ async def test_a_step_of_a_goal_that_was_never_planned_is_refused(intruder: Intr
     """The ledger knows nothing of it, and says for nobody who asks."""
     step = Step(task_id="act", operation="fake.write", inputs={"value": 1})
     goal_id = f"case-{uuid.uuid4().hex[:12]}"
+    intruder.engine.fake.done.clear()
     assert (await intruder.step(step, workflow_id=goal_id)).startswith("GrantMismatch")
     assert recorded(intruder, goal_id, "GrantMismatch")
     assert intruder.engine.fake.done == []
