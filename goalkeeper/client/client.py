@@ -3,6 +3,7 @@
 It makes its connections at first use and closes what it opened; it keeps no state between calls.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -17,7 +18,7 @@ from goalkeeper.client.gateway import Decided, Gateway
 from goalkeeper.client.goal import Goal
 from goalkeeper.client.locks import break_lock, list_locks
 from goalkeeper.client.people import find_token, local_user, needs_person
-from goalkeeper.client.starting import new_id, start, valid_id
+from goalkeeper.client.starting import AT_ONCE, new_id, start, valid_id
 from goalkeeper.contracts.goal import WORKFLOW, OpenRequest
 from goalkeeper.contracts.locks import LockView
 from goalkeeper.domain.approval import Answer
@@ -58,6 +59,8 @@ class Client:
         self.settings = settings
         self.patience = timedelta(minutes=1)
         """How long `Goal.events` bears with a Temporal or worker that does not answer."""
+        self.starting = asyncio.Semaphore(AT_ONCE)
+        """Taken for each goal that is being started."""
         self._person = ""
         self._token = token
         self._temporal: temporalio.client.Client | None = None

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from goalkeeper.client.client import Client
 
 _log = structlog.get_logger(__name__)
+AT_ONCE = 8
+"""Starts that one client has under way: more would not be done sooner, and would keep the server
+from taking people's answers meanwhile."""
 _MEMO = "goalkeeper.input_digest"
 _GOING = (WorkflowExecutionStatus.RUNNING, WorkflowExecutionStatus.CONTINUED_AS_NEW)
 
@@ -54,19 +57,9 @@ async def start(client: "Client", goal: GoalInput, goal_id: str) -> None:
         Conflict: the id is in use for something else.
         ServiceUnavailable: Temporal, or the gateway that would attest, does not answer.
     """
-    attested = await _attested(client, goal, goal_id)
-    temporal = await client.temporal()
     try:
-        with mapped(client.settings):
-            await temporal.start_workflow(
-                WORKFLOW,
-                attested,
-                id=goal_id,
-                task_queue=client.settings.task_queue,
-                memo={_MEMO: goal.digest},
-                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
-                id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
-            )
+        async with client.starting:
+            await _start(client, goal, goal_id)
     except WorkflowAlreadyStartedError:
         digest, _ = await _known(client, goal_id)
         if digest != goal.digest:
@@ -74,6 +67,21 @@ async def start(client: "Client", goal: GoalInput, goal_id: str) -> None:
                 f"goal id '{goal_id}' is already in use for a goal with another contract or other "
                 "inputs. Choose another id, or leave it out."
             ) from None
+
+
+async def _start(client: "Client", goal: GoalInput, goal_id: str) -> None:
+    attested = await _attested(client, goal, goal_id)
+    temporal = await client.temporal()
+    with mapped(client.settings):
+        await temporal.start_workflow(
+            WORKFLOW,
+            attested,
+            id=goal_id,
+            task_queue=client.settings.task_queue,
+            memo={_MEMO: goal.digest},
+            id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+            id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+        )
 
 
 async def start_after(

@@ -40,7 +40,7 @@ from tests.chaos.robot import Approver, submit
 from tests.chaos.shapes import ROLE, SHAPES
 from tests.chaos.verdict import complaints
 from tests.chaos.witness import Book
-from tests.chaos.witnessed import BOOK, install
+from tests.chaos.witnessed import BOOK, installed
 
 _AT_A_TIME = 6
 _READY = 120.0
@@ -70,7 +70,10 @@ class Storm:
 
     async def run(self) -> None:
         """Carry it out; what is wrong afterwards stands in `complaints`."""
-        install(self.book.file)
+        with installed(self.book.file):
+            await self._on_a_stack()
+
+    async def _on_a_stack(self) -> None:
         async with _engine(self.folder / "docker", self.shapes, self.line) as engine:
             settings = _settings(self.folder / "state", engine)
             async with _stack(settings, self.book):
