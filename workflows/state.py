@@ -306,6 +306,17 @@ class GoalRecord:
             self._counts[TaskState.PENDING] += 1
         return made
 
+    def forget_lists(self) -> None:
+        """Lists of tasks that have not begun are evaluated anew when their turn comes."""
+        for task_id in list(self.items):
+            if self.state(task_id) is not TaskState.PENDING:
+                continue
+            for ident in self.instances(task_id):
+                self._counts[self.tasks.pop(ident).state] -= 1
+                self._stoppers.pop(ident, None)
+                del self.by_id[ident], self.each[ident]
+            del self.items[task_id]
+
     def instances(self, task_id: str) -> list[str]:
         """The ids of a task's instances; none where it has no list, or not yet."""
         return [f"{task_id}.{n}" for n in range(len(self.items.get(task_id, ())))]

@@ -149,10 +149,11 @@ class TaskRunner:
             self._record.expand(task.id, items_of(self._record, task))
         verdict = self._record.verdict(task.id)
         if verdict is not None and verdict.effect is Effect.ASK and not self._granted(task):
-            grant = await self._ask(task, lambda: self._actions_of(task.id))
-            if grant is not None:
-                self._changed()
+            await self._ask(task, lambda: self._actions_of(task.id))
+            if self._record.state(task.id) is TaskState.PENDING:
+                return
         self._record.set(task.id, TaskState.RUNNING)
+        self._changed()
 
     def _granted(self, task: PlanTask) -> bool:
         return all(self._record.approved(a) for a in self._actions_of(task.id))
@@ -338,6 +339,8 @@ class TaskRunner:
             self._record.again(ident)
         self._locks.heard(stale)
         self._record.set(task.id, TaskState.PENDING)
+        # What is read now may be another list than the one that was asked about.
+        self._record.forget_lists()
         self._again(stale)
         return True
 

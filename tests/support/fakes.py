@@ -82,7 +82,7 @@ class FakeVault:
 class FakeInputs(Model):
     """What to do, and with what."""
 
-    do: Literal["ok", "fail", "flaky", "hang", "late"] = "ok"
+    do: Literal["ok", "fail", "flaky", "hang", "late", "count"] = "ok"
     value: Json = None
     environment: str | None = None
 
@@ -139,7 +139,7 @@ class FakeConnector:
         """Lets attempts go on that are told to be late."""
 
     async def execute(self, call: OperationCall, credentials: Credentials) -> OperationResult:
-        """Succeed, fail, fail once, hang, or fail once and late."""
+        """Succeed, fail, fail once, hang, fail once and late, or list the tries."""
         self.tries[call.task_id] += 1
         inputs: FakeInputs = call.inputs
         if credentials:
@@ -150,6 +150,8 @@ class FakeConnector:
             raise OperationFailed(f"'{call.task_id}' was told to fail")
         if inputs.do == "flaky" and self.tries[call.task_id] == 1:
             raise ServiceUnavailable("not yet")
+        if inputs.do == "count":
+            return OperationResult(FakeOutputs(value=[*range(self.tries[call.task_id])]))
         if inputs.do == "late":
             self.started.set()
             await self.let.wait()

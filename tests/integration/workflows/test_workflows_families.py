@@ -220,6 +220,42 @@ async def test_a_lock_is_released_while_people_are_asked_and_what_was_read_is_re
     assert len((await engine.progress(one)).requests) == 1
 
 
+@pytest.mark.parametrize("gated", [False, True])
+async def test_a_list_that_is_read_again_under_a_lock_is_asked_about_anew(
+    engine: Engine, gated: bool
+) -> None:
+    """Another item came in between: people are asked about both, and both run."""
+    lock = f"lock-{uuid.uuid4().hex[:8]}"
+    gate = {"id": "gate", "uses": "approval", "lock": lock, "needs": ["find"], "covers": ["wipe"]}
+    one = await engine.submit(
+        plan_of(
+            {"id": "find", "uses": "fake.read", "lock": lock, "with": {"do": "count"}},
+            *([gate] if gated else []),
+            {
+                "id": "wipe",
+                "uses": "fake.destroy",
+                "lock": lock,
+                "for_each": "${{ tasks.find.value }}",
+                "with": {"value": "${{ each.item }}"},
+            },
+            environment="production",
+        )
+    )
+    first = await engine.asked(one)
+    assert [a.task_id for a in first.request.actions] == ["wipe.0"]
+    two = await engine.submit(plan_of({"id": "in", "uses": "fake.write", "lock": lock}))
+    await engine.result(two)
+    await engine.decide(one, first.request)
+    progress = await engine.until(one, lambda p: len(p.requests) == 2)
+    second = next(r for r in progress.requests if r.closed is None)
+    assert [a.task_id for a in second.request.actions] == ["wipe.0", "wipe.1"]
+    assert [v for t, _, v in engine.fake.done if t.startswith("wipe")] == []
+    await engine.decide(one, second.request)
+    result = await engine.result(one)
+    assert result.state is GoalState.SUCCEEDED
+    assert {v for t, _, v in engine.fake.done if t.startswith("wipe")} == {0, 1}
+
+
 async def test_a_lock_that_is_held_keeps_others_out_while_people_are_asked(
     engine: Engine,
 ) -> None:
