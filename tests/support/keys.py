@@ -5,9 +5,11 @@ import os
 from collections.abc import Mapping
 
 from pydantic import SecretStr
+from temporalio.api.common.v1 import Payload
 
 from goalkeeper.domain.errors import VaultUnavailable
 from goalkeeper.payloads import PayloadKeys
+from goalkeeper.payloads.codec import parts_of
 
 
 class LocalKeys:
@@ -35,3 +37,9 @@ class LocalKeys:
     def process(self) -> PayloadKeys:
         """What one process makes of them."""
         return PayloadKeys(self.read)
+
+
+def relabelled(sealed: Payload, key_id: str) -> Payload:
+    """The same, said to be sealed with another key."""
+    _, content = parts_of(sealed)
+    return Payload(metadata=dict(sealed.metadata), data=key_id.encode() + b"\0" + content)
