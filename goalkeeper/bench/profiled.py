@@ -7,7 +7,6 @@ waiting costs nothing; what the SDK's core does outside of Python is not seen by
 import cProfile
 import importlib
 import marshal
-import runpy
 import signal
 import sys
 import threading
@@ -16,6 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, TypeAlias
+
+from goalkeeper.cli.app import run
 
 Function: TypeAlias = tuple[str, int, str]
 Spent: TypeAlias = tuple[int, float, float]
@@ -76,12 +77,9 @@ def main(arguments: Sequence[str]) -> int:
     profilers = Profilers()
     signal.signal(signal.SIGUSR1, profilers.restart)
     profilers.begin()
-    sys.argv = ["goalkeeper", *command]
     try:
-        runpy.run_module("goalkeeper", run_name="__main__", alter_sys=True)
-        return 0
-    except SystemExit as end:
-        return end.code if isinstance(end.code, int) else int(end.code is not None)
+        # Not its `main`, which ends the process at once and so before the line below.
+        return run(command)
     finally:
         profilers.write(Path(file))
 
