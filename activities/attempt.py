@@ -126,16 +126,49 @@ class Attempt:
         found = await self._found(earlier)
         if found is not None:
             return found, "found"
-        await self._record(AuditKind.TASK_INTENT, "intent", self._intent())
-        credentials = await self._borrow()
-        if self._has_effect and earlier is None:
-            # Claimed last: what fails before has had no effect, and must not look as if.
-            found = await self._found(await self._claim())
-            if found is not None:
-                return found, "found"
+        credentials, earlier = await self._prepare(fresh=self._has_effect and earlier is None)
+        found = await self._found(earlier)
+        if found is not None:
+            return found, "found"
         self._sent = True
         result = await self._guarded(self._work.connector.execute(self._armed(), credentials))
         return await self._finish(result), "succeeded"
+
+    async def _prepare(self, *, fresh: bool) -> tuple[Mapping[str, SecretStr], Effect | None]:
+        """All that is to be durable before the effect; a fresh one's key is claimed.
+
+        Claimed last: what fails before has had no effect, and must not look as if.
+        """
+        if not fresh or self._work.action.credentials:
+            await self._intend()
+            credentials = await self._borrow()
+            return credentials, await self._claim() if fresh else None
+        # Side by side: with nothing to borrow, only the intent itself can still fail.
+        claim = asyncio.create_task(self._claim())
+        try:
+            await self._intend()
+        except BaseException:
+            await self._withdraw(claim)
+            raise
+        return {}, await claim
+
+    async def _withdraw(self, claim: "asyncio.Task[Effect | None]") -> None:
+        """Take a claim back that was made for nothing."""
+        claim.cancel()
+        await asyncio.wait([claim])
+        if not claim.cancelled() and claim.exception() is None and claim.result() is None:
+            await self._parts.ledger.abandon(self._work.call.key)
+
+    async def _intend(self) -> None:
+        action = self._work.action
+        detail: dict[str, Json] = {
+            "operation": action.operation,
+            "action_digest": self._digest,
+            "environment": action.environment,
+            "risk": action.risk.value,
+            "roles": [*sorted(action.credentials.values())],
+        }
+        await self._record(AuditKind.TASK_INTENT, "intent", detail)
 
     async def _claim(self) -> Effect | None:
         call = self._work.call
@@ -272,16 +305,21 @@ class Attempt:
             evidence=tuple(self._evidence),
             compensable=undo is not None,
         )
-        if self._has_effect:
-            done: Json = {"failure": why} if why else answer.model_dump(mode="json")
-            finish = self._parts.ledger.finish
-            key = self._work.call.key
-            await self._patiently(lambda: finish(key, result=done, compensation=undo))
+        done: Json = {"failure": why} if why else answer.model_dump(mode="json")
+        storing = [self._patiently(lambda: self._store(done, undo))] if self._has_effect else []
         if why:
+            await asyncio.gather(*storing)
             raise OperationFailed(why)
         detail = self._outcome("succeeded", digest)
-        await self._patiently(lambda: self._record(AuditKind.TASK_OUTCOME, "outcome", detail))
+        await asyncio.gather(
+            *storing,
+            self._patiently(lambda: self._record(AuditKind.TASK_OUTCOME, "outcome", detail)),
+        )
         return answer
+
+    async def _store(self, done: Json, undo: Undo | None) -> None:
+        """Write into the ledger that it happened."""
+        await self._parts.ledger.finish(self._work.call.key, result=done, compensation=undo)
 
     def _undo(self, result: OperationResult) -> Undo | None:
         """How to undo it, with all that this needs."""
@@ -351,16 +389,6 @@ class Attempt:
                 raise
             # What an operation printed matters less than that it took effect.
             log.error("output not stored", why=error.message)
-
-    def _intent(self) -> dict[str, Json]:
-        action = self._work.action
-        return {
-            "operation": action.operation,
-            "action_digest": self._digest,
-            "environment": action.environment,
-            "risk": action.risk.value,
-            "roles": [*sorted(action.credentials.values())],
-        }
 
     def _outcome(self, outcome: str, outputs_digest: str | None) -> dict[str, Json]:
         detail: dict[str, Json] = {

@@ -42,6 +42,7 @@ CREATE TABLE IF NOT EXISTS effects(
   finished INTEGER
 );
 CREATE INDEX IF NOT EXISTS effects_of_goal ON effects(goal_id, finished);
+CREATE INDEX IF NOT EXISTS effects_in_order ON effects(finished) WHERE finished IS NOT NULL;
 CREATE TABLE IF NOT EXISTS leases(
   accessor TEXT PRIMARY KEY,
   role TEXT NOT NULL,
@@ -244,12 +245,14 @@ class Ledger:
         values = (_text(result), _text(undo), key)
 
         def job(connection: sqlite3.Connection) -> None:
-            if _existing(connection, key).state is EffectState.STARTED:
-                connection.execute(
-                    "UPDATE effects SET state = 'done', result = ?, compensation = ?, finished = "
-                    "(SELECT coalesce(max(finished), 0) + 1 FROM effects) WHERE key = ?",
-                    values,
-                )
+            changed = connection.execute(
+                "UPDATE effects SET state = 'done', result = ?, compensation = ?, finished = "
+                "(SELECT coalesce(max(finished), 0) + 1 FROM effects WHERE finished IS NOT NULL) "
+                "WHERE key = ? AND state = 'started'",
+                values,
+            )
+            if not changed.rowcount:
+                _existing(connection, key)
 
         await self._writer.run(job)
 

@@ -6,19 +6,20 @@ in particular.
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import structlog
 from pydantic import ValidationError
 from temporalio import activity
 from temporalio.client import Client
-from temporalio.contrib.pydantic import PydanticPayloadConverter, pydantic_data_converter
+from temporalio.contrib.pydantic import PydanticPayloadConverter
 from temporalio.converter import (
     CompositePayloadConverter,
     DataConverter,
     DefaultFailureConverter,
     DefaultFailureConverterWithEncodedAttributes,
+    SerializationContext,
     StorageDriverStoreContext,
 )
 from temporalio.exceptions import ApplicationError, CancelledError
@@ -62,14 +63,16 @@ PASSED_THROUGH = (
 )
 _CONNECT_SECONDS = 10
 _BROKEN_ATTEMPTS = 10
-_PYDANTIC = PydanticPayloadConverter()
+_CONVERTERS = CompositePayloadConverter(
+    UnreadablePayloadConverter(), *PydanticPayloadConverter().converters.values()
+).converters
 
 
 class SharedConverter(CompositePayloadConverter):
     """Pydantic's, sharing one cache: the SDK makes a new converter at each activation."""
 
     def __init__(self) -> None:
-        super().__init__(UnreadablePayloadConverter(), *_PYDANTIC.converters.values())
+        self.converters = _CONVERTERS
 
 
 class ErrorInterceptor(Interceptor):
@@ -162,7 +165,18 @@ def workflow_runner() -> WorkflowRunner:
     return _Sandbox(restrictions=restrictions)
 
 
-PLAIN = replace(pydantic_data_converter, payload_converter_class=SharedConverter)
+@dataclass(frozen=True)
+class _ContextFreeConverter(DataConverter):
+    """One converter for every context: the SDK would make five new ones for each task."""
+
+    def with_context(self, context: SerializationContext) -> Self:
+        return self
+
+    def _with_store_context(self, store_ctx: StorageDriverStoreContext) -> Self:
+        return self
+
+
+PLAIN: DataConverter = _ContextFreeConverter(payload_converter_class=SharedConverter)
 """Values as JSON: for histories that were recorded so, and as the ground for what is sealed."""
 
 

@@ -81,6 +81,9 @@ class AuditLog:
         self._key = key
         self._every_entries = every_entries
         self._every_seconds = every_seconds
+        self._appended = 0
+        """By this process, since it last looked whether a checkpoint is due."""
+        self._look_at = 0.0
         self._writer = SqliteWriter(file, between=self._sign_when_due) if key else None
 
     @classmethod
@@ -129,7 +132,12 @@ class AuditLog:
             StoreUnavailable: nothing was recorded, for example because the disk is full.
         """
         leaves = [(event, canonical(event).decode()) for event in events]
-        return await self._writing().run(lambda connection: _append(connection, leaves))
+
+        def job(connection: sqlite3.Connection) -> tuple[int, ...]:
+            self._appended += len(leaves)
+            return _append(connection, leaves)
+
+        return await self._writing().run(job)
 
     def verify(self, *, known: Sequence[str] = (), vkey: str | None = None) -> Verification:
         """Recompute every hash and check it against the tree and all signed checkpoints.
@@ -296,10 +304,16 @@ class AuditLog:
         return signed
 
     def _sign_when_due(self, connection: sqlite3.Connection, closing: bool) -> None:
+        now = time.monotonic()
+        # After each commit, so that asking the database each time would cost a tenth of it.
+        if not (closing or self._appended >= self._every_entries or now >= self._look_at):
+            return
         size = head_size(connection)
         last_size, last_time, _ = _last_checkpoint(connection) or (0, 0.0, "")
         waited = time.time() - last_time
         due = closing or size - last_size >= self._every_entries or waited >= self._every_seconds
+        self._appended = 0
+        self._look_at = now + self._every_seconds - (0 if due else max(0.0, waited))
         if size > last_size and due:
             connection.execute("BEGIN IMMEDIATE")
             self._sign(connection)

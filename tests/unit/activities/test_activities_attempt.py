@@ -11,6 +11,7 @@ from goalkeeper.contracts.connector import (
     OperationResult,
     Reconciliation,
 )
+from goalkeeper.domain.audit import AuditEvent, AuditKind
 from goalkeeper.domain.credential import Credentials
 from goalkeeper.domain.errors import (
     Conflict,
@@ -18,9 +19,11 @@ from goalkeeper.domain.errors import (
     GrantMismatch,
     OutcomeUnknown,
     ServiceUnavailable,
+    StoreUnavailable,
     TransientError,
     VaultUnavailable,
 )
+from goalkeeper.ledger import Effect
 from tests.unit.activities.attempting import Bench, Knowing, Told, answer, undo_of
 
 KEY = "ship-1.run-1.merge.0"
@@ -46,6 +49,55 @@ async def test_intent_and_claim_are_durable_before_anything_is_done(desk: Bench)
     assert effect.compensation == undo_of("merged")
     assert result.outputs == {"value": "merged"}
     assert result.compensable
+
+
+async def test_without_credentials_both_are_durable_too(desk: Bench) -> None:
+    """Then they are written side by side."""
+    before: list[str] = []
+
+    async def doing(call: OperationCall, _: Credentials) -> OperationResult:
+        before.extend(desk.kinds)
+        effect = await desk.parts.ledger.effect(call.key)
+        assert effect is not None
+        return answer()
+
+    await desk.run("work.once", Told(doing), credentials={})
+    assert before == ["task.intent"]
+
+
+@pytest.mark.parametrize("ending", ["full", "cancelled"])
+async def test_a_claim_without_its_intent_is_taken_back(
+    desk: Bench, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    """Nothing was done, so the next attempt must not take it for lost."""
+    claimed = asyncio.Event()
+    begin, append = desk.parts.ledger.begin, desk.parts.audit.append
+
+    async def seen(key: str, **more: Any) -> Effect | None:
+        known = await begin(key, **more)
+        claimed.set()
+        return known
+
+    async def refused(*events: AuditEvent) -> tuple[int, ...]:
+        if events[0].kind is not AuditKind.TASK_INTENT:
+            return await append(*events)
+        await claimed.wait()
+        if ending == "full":
+            raise StoreUnavailable("the disk is full")
+        running.cancel()
+        return await asyncio.Future()
+
+    connector = Told()
+    with monkeypatch.context() as broken:
+        broken.setattr(desk.parts.ledger, "begin", seen)
+        broken.setattr(desk.parts.audit, "append", refused)
+        running = asyncio.create_task(desk.run("work.once", connector, credentials={}))
+        await asyncio.wait([running])
+    assert running.cancelled() or isinstance(running.exception(), StoreUnavailable)
+    assert not connector.calls
+    assert await desk.parts.ledger.effect(KEY) is None
+    await desk.run("work.once", connector, credentials={}, attempt=2)
+    assert len(connector.calls) == 1
 
 
 async def test_reading_claims_nothing_and_cannot_be_undone(desk: Bench) -> None:
