@@ -150,7 +150,7 @@ async def _input(described: WorkflowExecutionDescription) -> GoalInput:
         async for event in handle.fetch_history_events(page_size=1):
             payloads = event.workflow_execution_started_event_attributes.input.payloads
             (found,) = await described.data_converter.decode(payloads, [GoalInput])
-            return GoalInput.model_validate(found)
+            return GoalInput.model_validate(found).whole()
     except RPCError as error:
         raise _unknown(described.id, error) from None
     except (ValidationError, ValueError):

@@ -43,6 +43,21 @@ async def temporal_server(
 
 
 @pytest.fixture(scope="session")
+async def impatient_server(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> AsyncIterator[TemporalServer]:
+    """A server that suggests continue-as-new after 50 events."""
+    server = TemporalServer(
+        tmp_path_factory.mktemp("impatient"),
+        Ports.free(),
+        options=("--dynamic-config-value", "limit.historyCount.suggestContinueAsNew=50"),
+    )
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest.fixture(scope="session")
 async def openbao_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[OpenBaoServer]:
     """A real OpenBao node, initialised, unsealed and set up."""
     server = OpenBaoServer(tmp_path_factory.mktemp("openbao"), Ports.free())

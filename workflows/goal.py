@@ -65,7 +65,6 @@ _EXAMPLE = (
     '"inputs": {"repository": "https://…", "path": "README.md"}}'
 )
 _DRAINING = timedelta(minutes=1)
-_MOMENT = timedelta(milliseconds=1)
 _LONGEST_HISTORY = 8_000
 """Events: a cold replay has to stay well within the workflow task's 10 seconds."""
 _HOLDING = (GoalState.RUNNING, GoalState.AWAITING_APPROVAL, GoalState.PAUSED)
@@ -116,7 +115,7 @@ class GoalWorkflow:
         """Plan, carry out, undo where needed, and say what came of it."""
         if self._goal is None:
             raise self._unplanned(_invalid(self._complaint))
-        if sum(w is not None for w in _wanted(self._goal)) != 1:
+        if self._record is None and sum(w is not None for w in _wanted(self._goal)) != 1:
             raise self._unplanned(
                 _invalid(
                     "give exactly one of 'contract' (a name), 'definition' (a whole contract), "
@@ -265,7 +264,8 @@ class GoalWorkflow:
         without a pause it would be lost where one of those made the run continue as new.
         """
         try:
-            await workflow.sleep(_MOMENT)
+            # Not a timer: Temporal's may be late by a second.
+            await calls.record()
         except asyncio.CancelledError:
             self._note_cancelled()
         if workflow.cancellation_reason() is not None:
@@ -284,7 +284,7 @@ class GoalWorkflow:
             compensate=self._compensate,
             paused=self._paused,
         )
-        workflow.continue_as_new(self._goal.model_copy(update={"carried": carried}))
+        workflow.continue_as_new(self._goal.carrying(carried))
 
     async def _cancel_all(self, scheduler: Scheduler) -> bool:
         running = list(scheduler.running.values())

@@ -110,6 +110,7 @@ class GoalRecord:
         self.tasks: dict[str, TaskStatus] = {
             t.id: TaskStatus(id=t.id, operation=t.operation) for t in planned.plan.tasks
         }
+        self._untouched = dict(self.tasks)
         self.items: dict[str, tuple[Json, ...]] = {}
         self.each: dict[str, dict[str, Json]] = {}
         """Instance of a task with `for_each` → what expressions see as ``each``."""
@@ -176,7 +177,8 @@ class GoalRecord:
         """Everything that the next run needs; what the record does not know is in `changes`."""
         return Carried(
             planned=self.planned,
-            tasks=tuple(self.tasks.values()),
+            # The rest is as the plan makes it.
+            tasks=tuple(t for i, t in self.tasks.items() if t is not self._untouched.get(i)),
             requests=tuple(
                 CarriedRequest(
                     request=a.request,

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, StringConstraints
+from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, StringConstraints
 
 from goalkeeper.domain.approval import ApprovalRequest, Requester
 from goalkeeper.domain.base import (
@@ -163,6 +163,16 @@ class Carried(Model):
     version: int = 0
     runs: int = 1
     """How many workflow runs the goal has had, this one included."""
+    definition: str = ""
+    """The contract, if it was given whole, as JSON text: only a rerun reads it."""
+
+
+def _from_text(value: object) -> object:
+    return Carried.model_validate_json(value) if isinstance(value, str) else value
+
+
+def _as_text(carried: Carried | None) -> str | None:
+    return None if carried is None else carried.model_dump_json()
 
 
 class ParentGoal(Model):
@@ -204,8 +214,26 @@ class GoalInput(Model):
     """Instead of a contract: run a finished goal again from one task on."""
     rollback: GoalId | None = None
     """Instead of a contract: undo what a finished goal did."""
-    carried: Carried | None = None
-    """Set by continue-as-new alone."""
+    carried: Annotated[
+        Carried | None,
+        BeforeValidator(_from_text),
+        PlainSerializer(_as_text, return_type=str | None, when_used="json"),
+    ] = None
+    """Set by continue-as-new alone. As JSON text within the JSON: otherwise the SDK makes Python
+    objects of every value first, which costs a large goal more than all else in a new run."""
+
+    def carrying(self, carried: Carried) -> "GoalInput":
+        """The input of the next run: of the contract, which is planned, only the text goes on."""
+        text = self.definition.model_dump_json() if self.definition else ""
+        earlier = self.carried.definition if self.carried else ""
+        kept = carried.model_copy(update={"definition": text or earlier})
+        return self.model_copy(update={"definition": None, "carried": kept})
+
+    def whole(self) -> "GoalInput":
+        """The input as it was before it was carried over."""
+        text = self.carried.definition if self.carried else ""
+        definition = Contract.model_validate_json(text) if text else self.definition
+        return self.model_copy(update={"definition": definition, "carried": None})
 
     @property
     def digest(self) -> str:

@@ -9,27 +9,11 @@ from temporalio.client import WorkflowExecutionStatus
 from temporalio.worker import Replayer
 
 from goalkeeper.contracts.locks import SIGNAL_ACQUIRE, UPDATE_BREAK, workflow_id
-from goalkeeper.embedded.ports import Ports
 from goalkeeper.embedded.temporal import TemporalServer
 from goalkeeper.temporal import plugin
 from tests.support.holder import Holder
 from tests.support.locks import Stand, running_stand
 from workflows.locks import LockWorkflow
-
-
-@pytest.fixture(scope="module")
-async def impatient_server(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> AsyncIterator[TemporalServer]:
-    """A server that suggests continue-as-new after 50 events."""
-    server = TemporalServer(
-        tmp_path_factory.mktemp("impatient"),
-        Ports.free(),
-        options=("--dynamic-config-value", "limit.historyCount.suggestContinueAsNew=50"),
-    )
-    await server.start()
-    yield server
-    await server.stop()
 
 
 @pytest.fixture

@@ -1,30 +1,12 @@
 """Goals that outlive one workflow run: continue-as-new and replay after every step."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
+from goalkeeper.contracts.goal import GoalInput, RerunOf
 from goalkeeper.domain.plan import GoalState, TaskState
-from goalkeeper.embedded.ports import Ports
 from goalkeeper.embedded.temporal import TemporalServer
 from tests.support.engine import plan_of, running_engine
-
-
-@pytest.fixture(scope="module")
-async def impatient_server(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> AsyncIterator[TemporalServer]:
-    """A server that suggests continue-as-new after 50 events."""
-    server = TemporalServer(
-        tmp_path_factory.mktemp("impatient"),
-        Ports.free(),
-        options=("--dynamic-config-value", "limit.historyCount.suggestContinueAsNew=50"),
-    )
-    await server.start()
-    yield server
-    await server.stop()
 
 
 def chain(length: int, **first: Any) -> list[dict[str, Any]]:
@@ -60,6 +42,22 @@ async def test_a_goal_continues_as_new_and_no_task_runs_twice(
         first = await handle.describe()
         assert first.raw_description.workflow_execution_info.execution.run_id
         assert first.run_id != handle.first_execution_run_id
+
+
+async def test_a_goal_that_was_continued_as_new_can_be_run_again(
+    impatient_server: TemporalServer, tmp_path: Path
+) -> None:
+    """Its contract was given whole, and its later runs carry only what a rerun needs of it."""
+    tasks = [*chain(20), {"id": "last", "uses": "fake.read", "with": {"do": "flaky"}}]
+    tasks[-1] |= {"needs": ["t19"], "retry": {"maximum_attempts": 1}, "on_failure": "stop"}
+    async with running_engine(impatient_server.address, tmp_path) as engine:
+        handle = await engine.submit(plan_of(*tasks))
+        assert (await engine.result(handle)).state is GoalState.FAILED
+        assert (await handle.describe()).run_id != handle.first_execution_run_id
+        again = await engine.start(GoalInput(rerun=RerunOf(goal_id=handle.id, from_task="last")))
+        result = await engine.result(again)
+        assert result.state is GoalState.SUCCEEDED
+        assert [t.reused for t in result.tasks] == [True] * 20 + [False]
 
 
 async def test_an_open_request_is_carried_over_and_its_decision_still_counts(
