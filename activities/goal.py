@@ -321,7 +321,8 @@ class GoalActivities:
             await revoke_lease(
                 self._parts, lease.accessor, goal_id=lease.goal_id, task_id=lease.task_id
             )
-        await self._parts.release(given.goal_id)
+        if given.containers:
+            await self._parts.release(given.goal_id)
 
     def _actual(self, action: Action) -> Action:
         return self._governor.actual(action, self._parts.operation(action.operation))

@@ -209,11 +209,11 @@ async def compensate(
     return result
 
 
-async def clean_up(goal_id: str) -> None:
+async def clean_up(goal_id: str, *, containers: bool) -> None:
     """Revoke and remove what lost attempts left."""
     await workflow.execute_activity(
         activities.CLEAN_UP,
-        activities.CleanUpInput(goal_id=goal_id),
+        activities.CleanUpInput(goal_id=goal_id, containers=containers),
         start_to_close_timeout=timedelta(minutes=5),
         schedule_to_close_timeout=_FOR_LONG,
         retry_policy=_PATIENT,

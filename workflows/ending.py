@@ -132,8 +132,9 @@ class Ending:
     async def _tidy(self) -> None:
         await self._locks.release()
         tasks = self._record.plan.tasks
-        if any(t.credentials or t.operation.startswith("sandbox.") for t in tasks):
-            await calls.clean_up(self._record.goal_id)
+        containers = any(t.operation.startswith("sandbox.") for t in tasks)
+        if containers or any(t.credentials for t in tasks):
+            await calls.clean_up(self._record.goal_id, containers=containers)
 
 
 async def to_its_end(work: Awaitable[bool], cancelled: Callable[[], None]) -> bool:

@@ -36,6 +36,8 @@ WORK = {
 }
 _ROUNDS = 5
 _TOP = 25
+_PATIENCE = 60
+"""Seconds until the profile is written."""
 _WORTH_TELLING = 0.01
 
 
@@ -44,6 +46,10 @@ async def _measured(contract: Contract, rounds: int, file: Path) -> None:
     settings = load_settings(Path("/nonexistent"), environ={})
     async with open_stand(settings, _say, worker_module=module) as stand:
         await _work(stand, contract, rounds)
+        stand.worker.signal(signal.SIGUSR2)
+        async with asyncio.timeout(_PATIENCE):
+            while not file.exists():  # noqa: ASYNC110, ASYNC240 - another process writes it
+                await asyncio.sleep(0.1)
 
 
 async def _work(stand: Stand, contract: Contract, rounds: int) -> None:

@@ -7,6 +7,8 @@ waiting costs nothing; what the SDK's core does outside of Python is not seen by
 import cProfile
 import importlib
 import marshal
+import os
+import runpy
 import signal
 import sys
 import threading
@@ -15,8 +17,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, TypeAlias
-
-from goalkeeper.cli.app import run
 
 Function: TypeAlias = tuple[str, int, str]
 Spent: TypeAlias = tuple[int, float, float]
@@ -47,7 +47,9 @@ class Profilers:
         for function, (calls, own, whole) in self._before.items():
             now = spent.get(function, (0, 0.0, 0.0))
             spent[function] = (now[0] - calls, now[1] - own, now[2] - whole)
-        file.write_bytes(marshal.dumps({"cpu": cpu, "spent": spent}))
+        written = file.with_suffix(".new")
+        written.write_bytes(marshal.dumps({"cpu": cpu, "spent": spent}))
+        os.replace(written, file)
 
     def _begin_in(self, _frame: FrameType, _event: str, _argument: Any) -> None:
         # The thread's first call ends up here; from now on the profiler sees the others.
@@ -69,20 +71,18 @@ class Profilers:
         return found
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Run the command; its exit code."""
+def main(arguments: Sequence[str]) -> None:
+    """Run the command; SIGUSR1 begins to count, SIGUSR2 writes what was counted."""
     file, *command = arguments
     # Before the clock starts: what a worker imports is not what is asked about.
     importlib.import_module("goalkeeper.worker")
     profilers = Profilers()
     signal.signal(signal.SIGUSR1, profilers.restart)
+    signal.signal(signal.SIGUSR2, lambda *_: profilers.write(Path(file)))
     profilers.begin()
-    try:
-        # Not its `main`, which ends the process at once and so before the line below.
-        return run(command)
-    finally:
-        profilers.write(Path(file))
+    sys.argv = ["goalkeeper", *command]
+    runpy.run_module("goalkeeper", run_name="__main__", alter_sys=True)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main(sys.argv[1:])

@@ -189,6 +189,8 @@ class CleanUpInput(Model):
     """Whose leases and leftovers to clear away."""
 
     goal_id: GoalId
+    containers: bool = True
+    """False where nothing ran in a sandbox: then the end need not wait for the engine."""
 
 
 class ReplanInput(Model):

@@ -49,6 +49,12 @@ DICTIONARY_1 = (
     b"WiIsImdvYWxfaWQiOiIiLCJpbnB1dF9kaWdlc3QiOiJzaGEyNTY6ImlucHV0X2RpZ2VzdCI6InNoYTI1NjpiZWYw"
     b'IiwicGVyc29uIjoi","signatures":[{"keyid":"decisions:v1","sig":"=="}]},"contract":"",'
     b'"run":"01a1"},"grant":null}'
+    b'{"action":{"task_id":"","operation":"apps.monitor","operation":"apps.restore","operation":'
+    b'"apps.preview","operation":"apps.deploy","operation":"git.revert_merge","operation":"git.'
+    b'describe_branch","operation":"git.merge_branch","operation":"git.read_file","operation":"'
+    b'notify.send","operation":"sandbox.run","inputs":{"command":["'
+    b'\n\x16\n\x08encoding\x12\njson/plain\x12{"action":{"task_id":"t1","operation":"core.echo",'
+    b'"operation":"core.noop","inputs":{"value":null}}}'
 )
 
 

@@ -185,6 +185,22 @@ async def test_cleaning_up_ends_the_goal_s_leases_and_is_repeated_until_it_is_do
     assert [lease.goal_id for lease in await desk.parts.ledger.open_leases()] == ["ship-2"]
 
 
+@pytest.mark.parametrize("containers", [True, False])
+async def test_the_engine_is_asked_only_where_something_ran_in_a_sandbox(
+    desk: Bench, containers: bool
+) -> None:
+    """A goal without any comes to its end while the engine is down."""
+    asked: list[str] = []
+
+    async def release(goal_id: str) -> None:
+        asked.append(goal_id)
+
+    made = GoalActivities(replace(desk.parts, release=release))
+    given = CleanUpInput(goal_id="ship-1", containers=containers)
+    await environment().run(made.clean_up, given)
+    assert asked == ["ship-1"] * containers
+
+
 @pytest.mark.parametrize("happened", [Happened.YES, Happened.NO, Happened.CANNOT_TELL])
 async def test_undoing_asks_first_what_became_of_a_lost_attempt(
     desk: Bench, happened: Happened
