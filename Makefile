@@ -31,7 +31,7 @@ check: setup ## ruff, mypy --strict, import-linter
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports --no-logo
 
-bench: setup engine ## the benchmarks, as one JSON object (five minutes)
+bench: setup engine ## the benchmarks, as one JSON object (six minutes)
 	@.venv/bin/goalkeeper bench --json
 
 bench-long: setup engine ## also the storm of goals, goals of 10,000 tasks and 10,000 waiting goals

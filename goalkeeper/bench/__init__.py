@@ -3,6 +3,6 @@
 It measures and reports; it never judges a run as failed, since a machine may be busy.
 """
 
-from goalkeeper.bench.suite import BENCHMARKS, LONG, ROUNDS, USUAL, WAITING, run
+from goalkeeper.bench.suite import BENCHMARKS, LONG, ROUNDS, USUAL, run
 
-__all__ = ["BENCHMARKS", "LONG", "ROUNDS", "USUAL", "WAITING", "run"]
+__all__ = ["BENCHMARKS", "LONG", "ROUNDS", "USUAL", "run"]

@@ -28,6 +28,7 @@ from goalkeeper.domain.errors import ServiceUnavailable
 from goalkeeper.domain.plan import GoalState
 
 WAITING = 10_000
+FEW_WAITING = 1_000
 STORM = 1_000
 _WAIT = f'GoalState = "{GoalState.AWAITING_APPROVAL}" AND ExecutionStatus = "Running"'
 _ARRIVED = f'GoalState = "{GoalState.SUCCEEDED}" AND GoalEnvironment = "development"'

@@ -13,7 +13,6 @@ from goalkeeper.domain.errors import InvalidSettings
 from goalkeeper.settings import Settings
 
 ROUNDS = 5
-WAITING = crowds.WAITING
 Benchmark = Callable[[Stand, int, Progress], Awaitable[Row]]
 """Takes the stand and how many rounds."""
 
@@ -28,9 +27,10 @@ USUAL: Mapping[str, Benchmark] = {
     "replay": histories.replay,
 }
 """Run unless others are asked for: some minutes together."""
-LONG = ("storm", "size", "waiting")
-"""Run when they are asked for: up to an hour."""
-BENCHMARKS = (*USUAL, *LONG)
+LONG = ("storm", "size")
+"""Run when they are asked for: some minutes each."""
+BENCHMARKS = (*USUAL, *LONG, "waiting")
+"""The last one is among the usual ones too, with a smaller crowd."""
 
 
 async def run(
@@ -38,7 +38,7 @@ async def run(
     *,
     rounds: int = ROUNDS,
     only: Sequence[str] = (),
-    waiting: int = WAITING,
+    waiting: int | None = None,
     storm: int = crowds.STORM,
     progress: Progress = lambda _: None,
 ) -> dict[str, Row]:
@@ -48,7 +48,8 @@ async def run(
         settings: of the installation, which is not touched.
         rounds: interleaved pairs of the long benchmarks; the short ones take a multiple.
         only: the benchmarks wanted; the usual ones when empty.
-        waiting: how many goals wait for approval at once.
+        waiting: how many goals wait for approval at once; None: 10,000 where that is asked for,
+            1,000 among the usual ones.
         storm: how many goals arrive at once.
         progress: gets a line for every step.
 
@@ -65,12 +66,13 @@ async def run(
         raise InvalidSettings(
             f"there is no benchmark '{unknown[0]}'; there are {', '.join(BENCHMARKS)}"
         )
-    wanted = [name for name in BENCHMARKS if name in (only or USUAL)]
+    wanted = [name for name in BENCHMARKS if name in (only or (*USUAL, "waiting"))]
+    crowd = waiting or (crowds.WAITING if only else crowds.FEW_WAITING)
     async with open_stand(settings, progress) as stand:
         doing: Mapping[str, Callable[[], Awaitable[Row]]] = {
             **{name: partial(do, stand, rounds, progress) for name, do in USUAL.items()},
             "storm": partial(crowds.storm, stand, storm, progress),
             "size": partial(sizes.size, stand, sizes.SIZES, progress),
-            "waiting": partial(crowds.waiting, stand, waiting, progress),
+            "waiting": partial(crowds.waiting, stand, crowd, progress),
         }
         return {name: await doing[name]() for name in wanted}
