@@ -83,6 +83,8 @@ async def test_temporals_own_command_reads_a_goal_with_a_person_s_token_alone(
         process = await asyncio.create_subprocess_exec(
             *(str(find_binary()), "workflow", "result", "-w", goal.id),
             *("--address", stack.temporal_address, "--output", "json"),
+            # With a wrong token it asks again and again.
+            *("--command-timeout", "10s"),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             env={**os.environ, **environ},
