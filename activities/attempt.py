@@ -8,6 +8,7 @@ import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from threading import Lock
 from time import monotonic
 from typing import Any, TypeVar
@@ -375,7 +376,12 @@ class Attempt:
                 await self._parts.ledger.abandon(call.key)
         detail = self._outcome("failed", None)
         detail["failure"] = {"code": error.code, "message": error.message[:500]}
-        await self._record(AuditKind.TASK_OUTCOME, "outcome", detail)
+        recording = partial(self._record, AuditKind.TASK_OUTCOME, "outcome", detail)
+        if isinstance(error, OutcomeUnknown) or "sent" in error.details:
+            # As an error of the store it would read as if nothing had been sent.
+            await self._patiently(recording)
+        else:
+            await recording()
         return error
 
     async def _close_stream(self) -> None:

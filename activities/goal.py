@@ -173,13 +173,17 @@ class GoalActivities:
             work = work_of(self._parts, action, asker)
             try:
                 await self._callers.check(action.goal_id, asker.run)
-                first = await self._governor.allow(action, asker, given.grant, work.call.key)
+                granted = await self._governor.allow(action, asker, given.grant, work.call.key)
             except PermanentError as error:
                 await self._refused(action, error)
                 raise
-            if first:
+            if granted:
                 assert given.grant is not None
-                await self._append(action, AuditKind.GRANT_SPENT, "spent", _names(given.grant))
+                # By each attempt, and kept once: the one that spent it may have died before this.
+                name = f"{this_run()}/{action.task_id}.{action.generation}/spent"
+                await self._append(
+                    action, AuditKind.GRANT_SPENT, name, _names(given.grant), whole=True
+                )
             if action.undoes is not None:
                 return await self._roll_back(work, action.undoes)
             async with _alive():
@@ -344,12 +348,15 @@ class GoalActivities:
         name: str,
         detail: dict[str, Json],
         doing: str = "",
+        *,
+        whole: bool = False,
     ) -> None:
+        """Put something about an attempt on record; `whole` where `name` is the whole id."""
         if isinstance(action, Action):
             detail = {**detail, "action_digest": action.digest}
         await self._parts.audit.append(
             AuditEvent(
-                id=f"{attempt_id(action, doing)}/{name}",
+                id=name if whole else f"{attempt_id(action, doing)}/{name}",
                 time=datetime.now(UTC),
                 kind=kind,
                 actor="worker",

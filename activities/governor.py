@@ -121,7 +121,7 @@ class Governor:
         """Let the action pass, and spend its grant.
 
         Returns:
-            Whether a grant was spent for the first time.
+            Whether it passes by the grant, which an earlier attempt may have spent already.
 
         Raises:
             PolicyDenied: policy refuses it.
@@ -147,7 +147,8 @@ class Governor:
         earlier = await self._parts.ledger.spent(grant.id, action.digest)
         if earlier is None:
             _check_age(grant, decisions)
-        return await self._parts.ledger.spend(grant.id, action.digest, holder)
+        await self._parts.ledger.spend(grant.id, action.digest, holder)
+        return True
 
     async def answer(self, action: Action, asker: Asker, grant: Grant) -> Answer:
         """What people say became of a lost attempt.

@@ -72,7 +72,12 @@ async def reused(
         raise InvalidGoal(f"goal '{goal_id}' has no task '{from_task}'; it has {known}")
     statuses = {s.id: s for s in was.result.tasks}
     again = _again(plan, statuses, from_task)
-    unknown = [i for i in again if i in statuses and statuses[i].state is TaskState.UNKNOWN]
+    # Items too: a task whose item is unknown has itself but failed, or even succeeded.
+    unknown = [
+        i
+        for i, s in statuses.items()
+        if s.state is TaskState.UNKNOWN and i.partition(".")[0] in again
+    ]
     if unknown:
         raise Conflict(
             f"what became of task '{unknown[0]}' of goal '{goal_id}' is not known, so it is not "

@@ -85,9 +85,15 @@ def work_of(parts: Parts, action: Action, asker: Asker, doing: str = "") -> Work
 
 
 def attempt_id(action: Action | Step, doing: str = "") -> str:
-    """Prefix of the ids of one attempt's audit events."""
+    """Prefix of the ids of one attempt's audit events.
+
+    With when it began: of a local activity that goes on as an ordinary one, and of one that is
+    scheduled anew to look what became of the last, attempts are counted from 1 again.
+    """
     what = f"{action.task_id}.{doing}" if doing else action.task_id
-    return f"{this_run()}/{what}.{action.generation}/{activity.info().attempt}"
+    info = activity.info()
+    began = round(info.started_time.timestamp() * 1000)
+    return f"{this_run()}/{what}.{action.generation}/{info.attempt}.{began}"
 
 
 def effect_key(action: Action, asker: Asker) -> str:

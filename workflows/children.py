@@ -5,6 +5,7 @@ It starts children, waits for them and undoes them; what a child does is the chi
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from pydantic import ValidationError
@@ -153,7 +154,9 @@ class ChildGoals:
         try:
             await workflow.wait_condition(lambda: waiting.done() or self._carrying())
         except asyncio.CancelledError:
-            await workflow.get_external_workflow_handle(ident).cancel()
+            # It may have ended just now: then there is nothing to cancel, and what it did counts.
+            with suppress(FailureError):
+                await workflow.get_external_workflow_handle(ident).cancel()
             return await _cancelled(waiting)
         if not waiting.done():
             # Nothing is lost: the next run asks again.

@@ -41,8 +41,9 @@ async def _undo(record: GoalRecord, task_id: str) -> bool:
         # Never carried over in the middle: the end of a goal looks at that between two steps.
         await ChildGoals(record, carrying=lambda: False).undo(task_id)
         return True
+    action = record.ran.get(task_id) or approved_action(record, task_id)[0]
     done = await calls.compensate(
-        CompensateInput(action=approved_action(record, task_id)[0], asker=record.asker),
+        CompensateInput(action=action, asker=record.asker),
         max(_ATTEMPT, task.start_to_close_timeout),
         record.planned.pools,
     )

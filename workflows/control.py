@@ -46,6 +46,7 @@ class Control:
             raise conflict(
                 f"task '{task_id}' is {state.value}; only a failed or cancelled one is retried"
             )
+        self._must_know(task_id)
 
     def may_skip(self, control: TaskControlInput) -> None:
         """A task that does nothing at the moment may be skipped, for a reason."""
@@ -58,6 +59,7 @@ class Control:
             )
         if not control.reason:
             raise conflict("a task is skipped for a reason; give one")
+        self._must_know(control.task_id)
 
     def may_change(self, control: TaskChangeInput) -> None:
         """An operation that has not begun may get other inputs."""
@@ -69,6 +71,15 @@ class Control:
                 f"task '{task.id}' is {state.value}; only inputs of a task that has not begun are "
                 "changed"
             )
+
+    def _must_know(self, task_id: str) -> None:
+        """What became of an item's lost attempt is not known: the item never runs blindly again."""
+        for ident in self._record.instances(task_id):
+            if self._record.state(ident) is TaskState.UNKNOWN:
+                raise conflict(
+                    f"what became of '{ident}' is not known, so '{task_id}' cannot run again or be "
+                    "skipped as a whole; its other items can, each by its own name"
+                )
 
     def _state(self, task_id: str) -> TaskState:
         if task_id not in self._record.tasks:

@@ -255,7 +255,10 @@ class GoalWorkflow:
             return False
         ended = all(record.settled(t.id) for t in record.plan.tasks if not t.always)
         assert self._scheduler is not None
-        return not ended and (self._paused or not record.bad or self._scheduler.handlers_left())
+        if self._paused and record.bad:
+            # Nothing may be left but what failed: it holds still, so that this may be retried.
+            return True
+        return not ended and (not record.bad or self._scheduler.handlers_left())
 
     async def _breathe(self) -> None:
         """Take in what has come together with the last event, before this run ends.
@@ -272,7 +275,8 @@ class GoalWorkflow:
             self._note_cancelled()
 
     async def _continue(self, record: GoalRecord) -> None:
-        await workflow.wait_condition(workflow.all_handlers_finished)
+        # A cancellation that comes meanwhile is carried over: here it would end the goal at once.
+        await to_its_end(_handlers_finished(), self._note_cancelled)
         assert self._goal is not None
         assert self._locks is not None
         assert self._ending is not None
@@ -640,6 +644,11 @@ class GoalWorkflow:
 
 def _never() -> bool:
     return False
+
+
+async def _handlers_finished() -> bool:
+    await workflow.wait_condition(workflow.all_handlers_finished)
+    return True
 
 
 def _refused(error: FailureError) -> ApplicationError:

@@ -7,6 +7,7 @@ task does.
 
 import asyncio
 import heapq
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 
@@ -58,6 +59,8 @@ class Scheduler:
         self._left: dict[str, int] = {}
         """Task with a list → how many of its instances have not ended."""
         self.running: dict[str, asyncio.Future[None]] = {}
+        self._busy: Counter[str] = Counter()
+        """Task with a list → how many of its instances run."""
         self.parked: dict[str, None] = {}
         """Those of `running` that wait for people, time, a lock or another goal."""
         self._broken: BaseException | None = None
@@ -161,8 +164,11 @@ class Scheduler:
 
     def _next_instance(self, task_id: str) -> None:
         waiting = self._waiting.get(task_id)
-        if waiting:
-            self._push(waiting.pop())
+        while waiting:
+            # One that has been cancelled or skipped meanwhile must not take a turn with it.
+            if self._startable(ident := waiting.pop()):
+                self._push(ident)
+                return
 
     def reconsider(self, task_id: str) -> None:
         """A task that had ended counts otherwise now: look again at what needs it."""
@@ -293,9 +299,28 @@ class Scheduler:
             self._queued.discard(ident)
             if ident in self.running or not self._startable(ident) or self._missing.get(ident):
                 continue
+            if self._full(ident):
+                continue
             self._judge(ident)
             if self._stopping():
                 self._hold_back()
+
+    def _full(self, task_id: str) -> bool:
+        """Whether as many items run as may; this one's turn comes when one of them has ended.
+
+        Usually only so many are pushed, but a retry or a cancellation pushes further ones.
+        """
+        parent = self._record.parent_of(task_id)
+        for_each = self._tasks[parent].for_each if parent is not None else None
+        if parent is None or for_each is None or self._busy[parent] < for_each.width:
+            return False
+        self._waiting.setdefault(parent, []).append(task_id)
+        return True
+
+    def _occupy(self, task_id: str, change: int) -> None:
+        parent, dot, _ = task_id.partition(".")
+        if dot:
+            self._busy[parent] += change
 
     def _handles(self, task_id: str) -> bool:
         return self._record.by_id[task_id].run in HANDLERS
@@ -308,6 +333,7 @@ class Scheduler:
         task = asyncio.ensure_future(self._run(task_id))
         task.add_done_callback(partial(self._finished, task_id))
         self.running[task_id] = task
+        self._occupy(task_id, 1)
 
     def _rule_met(self, task: PlanTask) -> bool:
         if not task.needs or self._record.state(task.id) is not TaskState.PENDING:
@@ -320,6 +346,7 @@ class Scheduler:
 
     def _finished(self, task_id: str, task: "asyncio.Future[None]") -> None:
         self.running.pop(task_id, None)
+        self._occupy(task_id, -1)
         self.parked.pop(task_id, None)
         if task.cancelled():
             # Cancelled before its first step, so that it could not say so itself.

@@ -125,6 +125,8 @@ class GoalRecord:
         """Task and generation → who was asked last whether it may run."""
         self.effects: list[str] = []
         """Tasks that can be undone, in the order in which they succeeded."""
+        self.ran: dict[str, Action] = {}
+        """Task → what it ran, where what it used has been read anew since."""
         self.refused: list[RefusedDecision] = []
         self.refusals = 0
         self.phase = Phase.TASKS
@@ -153,13 +155,15 @@ class GoalRecord:
         self.tasks.update({s.id: s for s in statuses})
 
     def _restore(self, carried: Carried) -> None:
-        for task_id, items in carried.items.items():
-            self.expand(task_id, items)
+        # Before the lists: an item runs what its task is by now.
         for change in carried.changed:
             self.change(change)
+        for task_id, items in carried.items.items():
+            self.expand(task_id, items)
         self.tasks.update({s.id: s for s in carried.tasks})
         self.events, self.deadlines = dict(carried.events), dict(carried.deadlines)
         self.effects = list(carried.effects)
+        self.ran = {a.task_id: a for a in carried.ran}
         self.phase = carried.phase
         self.version, self.runs = carried.version, carried.runs + 1
         for old in carried.requests:
@@ -190,6 +194,7 @@ class GoalRecord:
                 for a in self.asked.values()
             ),
             effects=tuple(self.effects),
+            ran=tuple(self.ran.values()),
             items=self.items,
             changed=tuple(self.changed.values()),
             events=self.events,
@@ -226,6 +231,7 @@ class GoalRecord:
 
     def again(self, task_id: str) -> None:
         """A task is to run again: a new generation, which is approved anew."""
+        self.ran.pop(task_id, None)
         self.set(
             task_id,
             TaskState.PENDING,

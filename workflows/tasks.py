@@ -33,6 +33,7 @@ from workflows import calls
 from workflows.actions import action_of, approved_action, items_of, meets_condition
 from workflows.approvals import Approvals, CarriedOver, Withdrawn
 from workflows.children import ChildGoals
+from workflows.ending import to_its_end
 from workflows.locking import Locks
 from workflows.state import HANDLERS, GoalRecord
 from workflows.waits import Waits
@@ -241,15 +242,31 @@ class TaskRunner:
             self._unknown(task, cause)
             return False
         with self._parked(task.id):
-            said = await self._approvals.outcome(
-                task.id, action, _evidence_of(cause) if cause else (), asked=asked
-            )
+            try:
+                said = await self._approvals.outcome(
+                    task.id, action, _evidence_of(cause) if cause else (), asked=asked
+                )
+            except asyncio.CancelledError:
+                if cause is not None and self._record.state(task.id) is TaskState.RUNNING:
+                    # Before anybody was asked: it is not known all the same.
+                    self._unknown(task, cause)
+                raise
+            except FailureError:
+                if cause is None:
+                    raise
+                # Nobody can be asked: as an ordinary failure it could be retried blindly.
+                self._unknown(task, cause)
+                return False
         if said is None:
             return False
         answer, grant = said
-        await calls.resolve(
-            ResolveInput(action=grant.request.actions[0], asker=self._record.asker, grant=grant)
-        )
+        cut: list[bool] = []
+        try:
+            # What people have said counts also where the goal is cancelled meanwhile.
+            await to_its_end(self._resolved(grant), lambda: cut.append(True))
+        except FailureError as error:
+            self._doubted(task, grant, calls.cause_of(error))
+            return False
         if answer is Answer.HAPPENED:
             self._record.set(task.id, TaskState.SUCCEEDED, failure=None)
             return False
@@ -257,9 +274,24 @@ class TaskRunner:
             self._record.skip(task.id, Skip.STOPPED)
             return False
         self._record.again(task.id)
+        if cut:
+            raise asyncio.CancelledError
         self._changed()
         await self._resumed()
         return True
+
+    async def _resolved(self, grant: Grant) -> bool:
+        await calls.resolve(
+            ResolveInput(action=grant.request.actions[0], asker=self._record.asker, grant=grant)
+        )
+        return True
+
+    def _doubted(self, task: PlanTask, grant: Grant, cause: ApplicationError) -> None:
+        """What people said does not count: it is as unknown as before, and asked of nobody."""
+        self._record.asked[grant.request.id].closed = "withdrawn"
+        why = f"what became of it is not known, and the answer does not count: {cause.message}"
+        failure = Failure(code=_UNKNOWN, message=why[:2000])
+        self._record.set(task.id, TaskState.UNKNOWN, failure=failure)
 
     def _unknown(self, task: PlanTask, cause: ApplicationError) -> None:
         self._record.set(
@@ -318,9 +350,13 @@ class TaskRunner:
             until = self._locks.hold_until or workflow.now() + lock.hold_for
             self._locks.hold_until = until
             await workflow.sleep(max(until - workflow.now(), timedelta(milliseconds=1)))
-        if not any(self._record.state(t) is TaskState.RUNNING for t in self._locking):
-            # Else another task of the goal still works under it.
-            await self._locks.let_go()
+        # As long as another task of the goal works under it, it stays.
+        while self._working():
+            await workflow.wait_condition(lambda: not self._working())
+        await self._locks.let_go()
+
+    def _working(self) -> bool:
+        return any(self._record.state(t) is TaskState.RUNNING for t in self._locking)
 
     def _read_again(self, task: PlanTask) -> bool:
         """What was read before somebody else had the lock, and feeds this task, is read anew.
@@ -335,6 +371,7 @@ class TaskRunner:
         ]
         if not stale:
             return False
+        self._keep_what_ran()
         for ident in stale:
             self._record.again(ident)
         self._locks.heard(stale)
@@ -343,6 +380,15 @@ class TaskRunner:
         self._record.forget_lists()
         self._again(stale)
         return True
+
+    def _keep_what_ran(self) -> None:
+        """Undoing names exactly what was done, which other readings would resolve otherwise."""
+        record = self._record
+        running = [t.id for t in record.in_state(TaskState.RUNNING)]
+        for ident in (*record.effects, *running):
+            task = record.by_id[ident]
+            if task.operation not in BUILT_IN and task.for_each is None and ident not in record.ran:
+                record.ran[ident] = approved_action(record, ident)[0]
 
     def _reads_before(self, task: PlanTask) -> list[str]:
         """What read under a lock for this task, and what has only worked on that since."""

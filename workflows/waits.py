@@ -3,6 +3,7 @@
 It waits and keeps events; an event proves nobody and approves nothing.
 """
 
+import asyncio
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -52,6 +53,10 @@ class Waits:
             await workflow.wait_condition(over, timeout=left, timeout_summary=f"wait {task.id}")
         except TimeoutError:
             return self._timed_out(task.id, wanted)
+        except asyncio.CancelledError:
+            # A retry waits for its whole time again.
+            self._record.deadlines.pop(task.id, None)
+            raise
         if wanted.signal not in self._record.events:
             raise CarriedOver
         self._record.deadlines.pop(task.id, None)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, StringConstraints
 
-from goalkeeper.domain.approval import ApprovalRequest, Requester
+from goalkeeper.domain.approval import Action, ApprovalRequest, Requester
 from goalkeeper.domain.base import (
     Digest,
     GoalId,
@@ -143,6 +143,8 @@ class Carried(Model):
     requests: tuple[CarriedRequest, ...] = ()
     effects: tuple[TaskRef, ...] = ()
     """Tasks that can be compensated, in the order in which they succeeded."""
+    ran: tuple[Action, ...] = ()
+    """What some of them ran, where it cannot be resolved again: what they used was read anew."""
     items: dict[TaskId, tuple[Json, ...]] = {}
     """The lists of the tasks that run for each item of one, once they are known."""
     changed: tuple[ChangedTask, ...] = ()

@@ -4,9 +4,11 @@ from typing import Any
 
 import pytest
 
-from activities.rerun import _again
-from goalkeeper.domain.goal import Skip, TaskStatus
-from goalkeeper.domain.plan import APPROVAL, Plan, PlanTask, TaskState
+from activities.rerun import Earlier, _again, reused
+from goalkeeper.contracts.goal import GoalInput
+from goalkeeper.domain.errors import Conflict
+from goalkeeper.domain.goal import GoalResult, Skip, TaskStatus
+from goalkeeper.domain.plan import APPROVAL, GoalState, Plan, PlanTask, TaskState
 
 
 def task(ident: str, *needs: str, **more: Any) -> PlanTask:
@@ -65,3 +67,21 @@ def test_what_is_asked_for_what_follows_and_what_has_no_result_to_keep(
 ) -> None:
     """A gate asks again for what runs again, and what always runs always does."""
     assert _again(PLAN, statuses(**changes), from_task) == expected | {"tidy"}
+
+
+@pytest.mark.parametrize("state", [TaskState.FAILED, TaskState.SUCCEEDED])
+async def test_a_task_with_an_unknown_item_is_not_run_again(state: TaskState) -> None:
+    """Its items would all run again, that one blindly among them."""
+    every = statuses(deploy={"state": state})
+    unknown = TaskStatus(id="deploy.1", operation="core.noop", state=TaskState.UNKNOWN)
+    result = GoalResult(
+        goal_id="first",
+        contract="test",
+        state=GoalState.FAILED,
+        plan_digest=PLAN.digest,
+        tasks=(*every.values(), unknown),
+    )
+    was = Earlier(("first",), GoalInput(contract="test"), result)
+    nothing: Any = None
+    with pytest.raises(Conflict, match=r"deploy\.1"):
+        await reused(nothing, PLAN, was, "deploy")

@@ -221,6 +221,29 @@ class TestFullDisk:
         assert effect is not None
         assert effect.state == "done"
 
+    @pytest.mark.parametrize("error", [ServiceUnavailable("no answer"), OutcomeUnknown("gone")])
+    async def test_that_it_was_sent_is_not_forgotten_over_a_full_disk(
+        self, desk: Bench, monkeypatch: pytest.MonkeyPatch, error: GoalkeeperError
+    ) -> None:
+        """The workflow must see that it may have happened, not that a store was full."""
+        whole, refusals = desk.parts.audit.append, [2]
+
+        async def doing(_: OperationCall, __: Credentials) -> OperationResult:
+            raise error
+
+        connector = Told(doing)
+
+        async def full(*events: Any) -> Any:
+            if connector.calls and refusals[0]:
+                refusals[0] -= 1
+                raise StoreUnavailable("the disk is full")
+            return await whole(*events)
+
+        monkeypatch.setattr(desk.parts.audit, "append", full)
+        with pytest.raises(type(error)):
+            await desk.run("work.once", connector)
+        assert desk.last["failure"]["code"] == error.code
+
     async def test_reading_fails_at_once_and_is_repeated_by_temporal(
         self, desk: Bench, monkeypatch: pytest.MonkeyPatch
     ) -> None:
