@@ -36,7 +36,10 @@ async def plan_rollback(parts: Parts, goal_id: str) -> Plan:
         for e in every
         if not e.key.endswith(".undo") and (e.goal_id == goal_id or not e.goal_id.endswith(".undo"))
     ]
-    await _check_ended([goal_id, *(e.goal_id for e in effects if e.state is EffectState.STARTED)])
+    # Also a child whose parent was terminated goes on, whatever it has finished so far.
+    await _check_ended(
+        [goal_id, *(e.goal_id for e in effects if e.state is not EffectState.UNDONE)]
+    )
     todo = [e for e in effects if _undoable(e)]
     left = [_named(e) for e in effects if e.state is not EffectState.UNDONE and e not in todo]
     if not todo:

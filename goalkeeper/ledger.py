@@ -6,6 +6,7 @@ accessor only lets its holder revoke).
 
 import asyncio
 import json
+import re
 import sqlite3
 from concurrent.futures import Future
 from datetime import UTC, datetime
@@ -65,6 +66,8 @@ _EFFECT = (
     "SELECT key, goal_id, task_id, operation, action_digest, attempt, state, result, "
     "compensation, started_at FROM effects"
 )
+_CHILDREN = re.compile(r"(--[a-z][a-z0-9_]*(\.[0-9]+)?\.[0-9]+)*")
+"""What follows a goal's id in those of its children, and theirs; nothing in its own."""
 _LEASE = "SELECT accessor, role, goal_id, task_id, holder, expires_at, opened_at FROM leases"
 
 
@@ -269,7 +272,8 @@ class Ledger:
 
         Args:
             goal_id: whose.
-            children: also those of its child goals and theirs, whose ids begin with ``GOAL--``.
+            children: also those of its child goals and theirs, ``GOAL--TASK.GENERATION``. A rerun,
+                ``GOAL--rerun-1``, is a goal of its own.
         """
         # A range, so that the index serves it: '.' follows '-' in ASCII.
         below = (f"{goal_id}--", f"{goal_id}-.") if children else ("", "")
@@ -279,7 +283,8 @@ class Ledger:
                 f"{_EFFECT} WHERE goal_id = ? OR (goal_id >= ? AND goal_id < ?) "
                 "ORDER BY finished IS NULL, finished, rowid"
             )
-            return [_as_effect(row) for row in connection.execute(query, (goal_id, *below))]
+            found = [_as_effect(row) for row in connection.execute(query, (goal_id, *below))]
+            return [e for e in found if _CHILDREN.fullmatch(e.goal_id.removeprefix(goal_id))]
 
         return await self._writer.run(job)
 

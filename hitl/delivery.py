@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import structlog
 
 from goalkeeper.contracts.goal import OpenRequest
-from goalkeeper.domain.approval import Answer
+from goalkeeper.domain.approval import Answer, Question
 from goalkeeper.domain.errors import (
     Conflict,
     GoalkeeperError,
@@ -88,9 +88,12 @@ class Delivery:
         return survey.silent == 0
 
     async def _lost(self, found: OpenRequest) -> list[Recorded]:
+        recorded = await self._record.of(found.request)
+        if found.request.question is Question.OUTCOME:
+            recorded = _standing(recorded, found)
         return [
             decision
-            for decision in await self._record.of(found.request)
+            for decision in recorded
             if decision.answer is Answer.DENY or decision.person not in found.approved_by
         ]
 
@@ -125,3 +128,13 @@ class Delivery:
 
     async def _pause(self, attempt: int) -> None:
         await asyncio.sleep(self._backoff[min(attempt, len(self._backoff) - 1)])
+
+
+def _standing(recorded: Sequence[Recorded], found: OpenRequest) -> list[Recorded]:
+    """Without the answers that a contradiction has voided: sent again, they would void it."""
+    standing = list(recorded)
+    counted = [i for i, d in enumerate(recorded) if d.person in found.approved_by]
+    for place in range(counted[-1] if counted else 0):
+        if recorded[place].answer is not recorded[place + 1].answer:
+            standing = list(recorded[place + 1 :])
+    return standing

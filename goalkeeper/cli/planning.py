@@ -12,7 +12,7 @@ from goalkeeper.cli.session import DENIED, Session, command
 
 if TYPE_CHECKING:
     from goalkeeper.domain.approval import Requester
-    from goalkeeper.domain.plan import Plan, PlanTask
+    from goalkeeper.domain.plan import Plan
     from goalkeeper.domain.policy import Verdict
 
 _GROUP = "Planning"
@@ -64,34 +64,21 @@ def _plan(session: Session, contract: str, pairs: list[str], file: str | None) -
 
 
 def _verdicts(session: Session, plan: "Plan") -> "dict[str, Verdict]":
-    """What policy says to each task; of a gate, to all the tasks that it covers together."""
-    from goalkeeper.domain.plan import APPROVAL
-    from goalkeeper.policy import PolicyEngine, Question, combine
+    """What the worker will say to each task before anything runs; of a gate, to what it covers."""
+    from connectors.registry import known_operations
+    from goalkeeper.catalogue import Catalogue
+    from goalkeeper.policy import PolicyEngine
+    from goalkeeper.simulation.planning import RealPlanning
 
-    policy = PolicyEngine.load(session.settings.policy)
     requester, groups = _requester(session)
-
-    def ask(task: "PlanTask") -> "Verdict":
-        bound = {pointer.split("/")[1] for pointer in task.bindings}
-        return policy.judge(
-            Question(
-                requester=requester,
-                groups=groups,
-                operation=task.operation,
-                risk=task.risk,
-                environment=plan.environment,
-                contract=plan.contract,
-                roles=tuple(task.credentials.values()),
-                # What an earlier task will answer is judged once it is known.
-                inputs={k: v for k, v in task.inputs.items() if k not in bound},
-            )
-        )
-
-    judged = {t.id: ask(t) for t in plan.tasks if t.operation != APPROVAL}
-    gates = {
-        t.id: combine(judged[c] for c in t.covers) for t in plan.tasks if t.operation == APPROVAL
-    }
-    return {t.id: (judged | gates)[t.id] for t in plan.tasks}
+    planning = RealPlanning(
+        operations=known_operations(session.settings),
+        catalogue=Catalogue(),  # No contract is looked up: the plan is there.
+        policy=PolicyEngine.load(session.settings.policy),
+        requester=requester,
+        groups=groups,
+    )
+    return planning.verdicts(plan, "planned")
 
 
 def _requester(session: Session) -> "tuple[Requester, tuple[str, ...]]":

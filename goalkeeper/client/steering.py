@@ -31,7 +31,7 @@ from goalkeeper.contracts.goal import (
     TaskControlInput,
 )
 from goalkeeper.domain.base import Json, Name
-from goalkeeper.domain.errors import Conflict, InvalidGoal, ServiceUnavailable
+from goalkeeper.domain.errors import Conflict, InvalidGoal, ServiceUnavailable, VaultUnavailable
 from goalkeeper.domain.goal import GoalResult
 from goalkeeper.domain.plan import GoalState
 
@@ -65,7 +65,7 @@ class Steering:
         """Stop the goal: what runs is killed, what was done is undone where it can be.
 
         Who cancels, as they say, goes on record together with the reason. Where no worker
-        answers, the goal is cancelled through Temporal as soon as one does.
+        answers, or Vault does not, the goal is cancelled through Temporal.
 
         Args:
             reason: why.
@@ -74,13 +74,15 @@ class Steering:
         Raises:
             Conflict: it has ended already.
             ServiceUnavailable: no worker answers, and `compensate` is False.
+            VaultUnavailable: Vault does not, and `compensate` is False.
         """
         if not await self._going():
             raise Conflict(f"goal '{self.id}' has ended already, so there is nothing to cancel")
         said = await self._said(CancelInput, reason, compensate=compensate)
         try:
             await self._update(UPDATE_CANCEL, said)
-        except ServiceUnavailable:
+        except (ServiceUnavailable, VaultUnavailable):
+            # The command is sealed with a key from Vault; a plain cancellation says nothing.
             if not compensate:
                 raise
             await self._cancel_in_temporal(said)

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 from temporalio.api.common.v1 import Payload
 
-from goalkeeper.domain.errors import NotFound, PayloadUnreadable
+from goalkeeper.domain.errors import AuditBroken, NotFound, PayloadUnreadable
 from goalkeeper.payloads.claim_check import ClaimCheck, claim_check
 from goalkeeper.payloads.codec import Codec, is_sealed
 from goalkeeper.payloads.keys import PayloadKeys
@@ -55,7 +55,7 @@ class PayloadAccess:
         try:
             found = await self.claims.resolve(payload)
             return await self.codec.open(found) if is_sealed(found) else found
-        except (PayloadUnreadable, NotFound):
+        except (PayloadUnreadable, NotFound, AuditBroken):
             return payload
 
 

@@ -32,6 +32,9 @@ REFRESH_SECONDS = 300.0
 """How long a process may go on sealing with a key after another became the current one."""
 _PAUSE = 2.0
 """Between two look-ups of ids that nobody knows: such a payload may be made up."""
+_NEXT = 16
+"""Of so many ids above the current one, each is looked up once without that pause: it may be that
+of a key just made, and what looks unreadable now would be read, and acted on, in a replay."""
 _ID = re.compile(r"k([1-9][0-9]{0,8})")
 _BYTES = 32
 
@@ -74,6 +77,9 @@ class PayloadKeys:
         self._clock = clock
         self._ring: KeyRing | None = None
         self._read_at = 0.0
+        """When the latest reading began: what is newer than that it may not have seen."""
+        self._missed: set[str] = set()
+        """Ids of keys to come that Vault did not hold when it was asked."""
         self._reading = asyncio.Lock()
         self._refreshing: asyncio.Task[None] | None = None
 
@@ -84,7 +90,8 @@ class PayloadKeys:
             VaultUnavailable, CredentialDenied: they were never read so far, and cannot be now.
         """
         if self._ring is None:
-            await self._reread(since=self._clock())
+            # Whoever reads them first reads them for all.
+            await self._reread(since=0.0)
         elif self._clock() - self._read_at > REFRESH_SECONDS and self._refreshing is None:
             # In the background: nobody's task waits for Vault because of it.
             self._refreshing = asyncio.create_task(self._refresh(), name="payload-keys")
@@ -98,16 +105,22 @@ class PayloadKeys:
             VaultUnavailable, CredentialDenied: Vault could not be asked.
         """
         ring = await self.ring()
-        if key_id not in ring.ciphers and self._clock() - self._read_at > _PAUSE:
+        if key_id in ring.ciphers:
+            return ring.ciphers[key_id]
+        to_come = _may_follow(key_id, ring.current)
+        if (to_come and key_id not in self._missed) or self._clock() - self._read_at > _PAUSE:
             ring = await self._reread(since=self._clock())
+            if to_come and key_id not in ring.ciphers:
+                self._missed.add(key_id)
         return ring.ciphers.get(key_id)
 
     async def _reread(self, *, since: float) -> KeyRing:
         """Read, unless somebody else has done so since."""
         async with self._reading:
             if self._ring is None or self._read_at < since:
+                began = self._clock()
                 ring = KeyRing.of(await self._read())
-                self._ring, self._read_at = ring, self._clock()
+                self._ring, self._read_at = ring, began
             return self._ring
 
     async def _refresh(self) -> None:
@@ -119,6 +132,11 @@ class PayloadKeys:
             self._read_at = self._clock()
         finally:
             self._refreshing = None
+
+
+def _may_follow(key_id: str, current: str) -> bool:
+    found = _ID.fullmatch(key_id)
+    return found is not None and 0 < int(found[1]) - _number(current) <= _NEXT
 
 
 def client_keys(settings: Settings) -> PayloadKeys:

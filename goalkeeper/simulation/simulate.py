@@ -205,11 +205,15 @@ def _asked(stage: Stage, progress: Progress) -> Iterator[AskedPeople]:
 
 
 def critical_path(progress: Progress) -> tuple[str, ...]:
-    """From the task that ended last back along the needs that ended last."""
+    """From the task that ended last back along the needs that ended last.
+
+    A task that always runs waits for all that do not, whether it needs them or not.
+    """
     if progress.plan is None:
         return ()
     ends = {t.id: t.ended_at for t in progress.tasks if t.ended_at and not t.skipped}
-    needs = {t.id: t.needs for t in progress.plan.tasks}
+    ordinary = tuple(t.id for t in progress.plan.tasks if not t.always)
+    needs = {t.id: ordinary if t.always and not t.needs else t.needs for t in progress.plan.tasks}
     path: list[str] = []
     left = [t for t in needs if t in ends]
     while left:

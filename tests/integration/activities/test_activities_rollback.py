@@ -127,6 +127,33 @@ async def test_a_child_s_effects_are_undone_with_its_parent_s(desk: Desk) -> Non
     assert undone(desk, "four") == ["four2", "four1", "four0"]
 
 
+async def test_a_rerun_is_not_undone_with_the_goal_that_it_followed(desk: Desk) -> None:
+    """It is a goal of its own, which may run at this moment."""
+    first = desk.new()
+    for goal_id in (first, f"{first}--rerun-1"):
+        await effect(
+            desk, goal_id, f"{goal_id}.act", value=f"six {goal_id}", environment="development"
+        )
+    await desk.run(back(first))
+    assert undone(desk, "six") == [f"six {first}"]
+
+
+async def test_a_child_that_still_runs_is_not_undone(desk: Desk) -> None:
+    """Its parent was terminated, and nobody told it."""
+    first = desk.new()
+    child = f"{first}--sub.0"
+
+    async def hold(self: StandIn, goal: GoalInput) -> Any:
+        await asyncio.Event().wait()
+
+    handle = await desk.start(GoalInput(), child, hold)
+    await effect(desk, child, f"{child}.act", value="seven", environment="development")
+    assert (await desk.run(back(first))).startswith(f"Conflict: goal '{child}' still runs")
+    await handle.terminate()
+    await desk.run(back(first))
+    assert undone(desk, "seven") == ["seven"]
+
+
 async def test_two_environments_are_two_rollbacks(desk: Desk) -> None:
     """A plan is for one environment, which policy judges."""
     first = desk.new()

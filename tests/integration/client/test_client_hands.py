@@ -13,7 +13,13 @@ from goalkeeper.client import Client, EventKind, Goal
 from goalkeeper.contracts.goal import Progress
 from goalkeeper.domain.approval import Answer, Question
 from goalkeeper.domain.contract import Contract
-from goalkeeper.domain.errors import Conflict, InvalidGoal, NotFound, ServiceUnavailable
+from goalkeeper.domain.errors import (
+    Conflict,
+    InvalidGoal,
+    NotFound,
+    ServiceUnavailable,
+    VaultUnavailable,
+)
 from goalkeeper.domain.goal import GoalResult, Skip
 from goalkeeper.domain.plan import GoalState, TaskState
 from goalkeeper.embedded.temporal import TemporalServer
@@ -302,4 +308,30 @@ async def test_without_a_worker_commands_say_so_and_a_cancellation_waits_for_one
         e for e in events if e.HasField("workflow_execution_cancel_requested_event_attributes")
     ]
     assert len(asked) == 1
+    await handle.terminate()
+
+
+async def test_a_goal_is_cancelled_while_vault_is_away(hands: Client, tmp_path: Path) -> None:
+    """A new process cannot seal its words then; that the goal is to end needs none."""
+    temporal = await hands.temporal()
+    handle = await temporal.start_workflow(
+        "GoalWorkflow", {"contract": "none"}, id=f"dark-{uuid4().hex[:8]}", task_queue="nobody"
+    )
+    login = tmp_path / "login.json"
+    login.touch(mode=0o600)
+    login.write_text('{"role_id": "r", "secret_id": "s"}')
+    settings = hands.settings.model_copy(
+        update={
+            "payload_encryption": True,
+            "vault_address": "http://127.0.0.1:9",
+            "vault_client_login": login,
+        }
+    )
+    async with Client.connect(settings) as client:
+        goal = client.goal(handle.id)
+        with pytest.raises(VaultUnavailable):
+            await goal.cancel(compensate=False)
+        await goal.cancel("it does harm")
+    events = (await handle.fetch_history()).events
+    assert any(e.HasField("workflow_execution_cancel_requested_event_attributes") for e in events)
     await handle.terminate()

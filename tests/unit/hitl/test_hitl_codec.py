@@ -253,6 +253,25 @@ async def test_what_does_not_open_stays_ciphertext_and_hides_no_other(
     )
 
 
+async def test_a_large_payload_that_was_damaged_hides_no_other(
+    http: httpx.AsyncClient, converter: DataConverter, settings: Settings
+) -> None:
+    """It stays the reference that it is."""
+    large = (await body(converter, os.urandom(500_000).hex()))["payloads"]
+    (file,) = [f for f in (settings.evidence_folder / "payloads").rglob("*") if f.is_file()]
+    file.chmod(0o600)
+    file.write_bytes(file.read_bytes()[:-1])
+    own = (await body(converter, CANARY))["payloads"]
+    answer = await http.post(
+        "/codec/decode", json={"payloads": [*large, *own]}, headers=bearer("ops")
+    )
+    assert answer.status_code == 200
+    assert answer.json()["payloads"][0] == large[0]
+    assert CANARY in str(
+        opened(httpx.Response(200, json={"payloads": answer.json()["payloads"][1:]}))
+    )
+
+
 async def test_another_namespace_is_refused(http: httpx.AsyncClient) -> None:
     """This gateway has keys for its own."""
     answer = await http.post(

@@ -78,6 +78,23 @@ async def test_nobody_says_both(gateway: Gateway) -> None:
     assert (await answer(gateway, Answer.HAPPENED, person="root")).closed == "answered"
 
 
+async def test_an_answer_that_was_contradicted_is_not_sent_again(gateway: Gateway) -> None:
+    """By a gateway that starts anew: it would void the contradiction without anybody's doing."""
+    gateway.goals.ask(an_outcome(approvals=3))
+    await answer(gateway, Answer.HAPPENED)
+    await answer(gateway, Answer.DID_NOT_HAPPEN, person="root")
+    gateway.goals.asked[LOST].approved_by = ["root"]  # as the goal counts
+    sent = len(gateway.goals.signals)
+    await gateway.services.delivery._looked_everywhere()
+    await gateway.services.delivery._try_all()
+    assert len(gateway.goals.signals) == sent
+    # Nothing is known to be void where the goal shows neither.
+    gateway.goals.asked[LOST].approved_by = []
+    await gateway.services.delivery._looked_everywhere()
+    await gateway.services.delivery._try_all()
+    assert len(gateway.goals.signals) == sent + 2
+
+
 async def test_a_late_answer_hears_what_was_answered_and_by_whom(gateway: Gateway) -> None:
     """The question is closed."""
     gateway.goals.ask(an_outcome())

@@ -344,8 +344,9 @@ async def test_an_entry_of_release_0_1_still_says_how_it_is_undone(
 
 async def test_effects_of_child_goals_are_listed_on_request(ledger: Ledger) -> None:
     """By their ids; a goal that is merely called alike is another."""
-    others = ("g2", "g-", "g-x", "g.x", "h--a.0", "G--a.0")
-    for number, goal in enumerate(("g--a.0", "g", "g--a.0--b.1.0", *others)):
+    others = ("g2", "g-", "g-x", "g.x", "h--a.0", "G--a.0", "g--x", "g--a.0x")
+    follow = ("g--rerun-1", "g--rollback-1", "g--rerun-1--a.0", "g--a.0--rerun-1")
+    for number, goal in enumerate(("g--a.0", "g", "g--a.0--b.1.0", *others, *follow)):
         key = f"{goal}.t.0"
         await ledger.begin(
             key, goal_id=goal, task_id="t", operation="o.p", action_digest="d", attempt=1

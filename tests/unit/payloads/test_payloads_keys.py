@@ -1,6 +1,7 @@
 """The keys in a process's memory: read once, again when they may have changed, never shown."""
 
 import asyncio
+from collections.abc import Mapping
 
 import pytest
 from pydantic import SecretStr
@@ -79,6 +80,69 @@ async def test_an_unknown_id_is_looked_up_at_once(
     held.rotate()
     clock.now += 5
     assert await keys.find("k2") is not None
+    assert held.reads == 2
+
+
+async def test_a_key_made_right_after_a_look_up_is_found(
+    keys: PayloadKeys, held: LocalKeys, clock: Clock
+) -> None:
+    """A payload taken for unreadable now would be read in a replay, which would then differ."""
+    await keys.ring()
+    held.rotate()
+    clock.now += 0.5
+    assert await keys.find("k2") is not None
+
+
+async def test_a_look_up_that_began_earlier_does_not_answer_for_a_newer_key(
+    held: LocalKeys, clock: Clock
+) -> None:
+    """It may have read what Vault held before the key was made."""
+    gate = asyncio.Event()
+
+    async def slow() -> Mapping[str, SecretStr]:
+        answer = await held.read()
+        if held.reads == 2:
+            await gate.wait()
+        return answer
+
+    keys = PayloadKeys(slow, clock=clock)
+    await keys.ring()
+    clock.now += 5
+    earlier = asyncio.create_task(keys.find("k99"))
+    await asyncio.sleep(0)
+    clock.now += 0.1
+    held.rotate()
+    later = asyncio.create_task(keys.find("k2"))
+    await asyncio.sleep(0)
+    clock.now += 0.1
+    gate.set()
+    assert await earlier is None
+    assert await later is not None
+
+
+async def test_a_key_to_come_cannot_be_looked_up_while_vault_is_away(
+    keys: PayloadKeys, held: LocalKeys, clock: Clock
+) -> None:
+    """Also right after a refresh that failed: what cannot be known now is asked again later."""
+    await keys.ring()
+    held.rotate()
+    held.away = True
+    clock.now += REFRESH_SECONDS + 1
+    await keys.ring()
+    await settled(keys)
+    clock.now += 0.5
+    with pytest.raises(VaultUnavailable):
+        await keys.find("k2")
+
+
+async def test_ids_that_may_follow_are_asked_for_once_each(
+    keys: PayloadKeys, held: LocalKeys, clock: Clock
+) -> None:
+    """So that whoever makes them up cannot keep Vault busy with them."""
+    await keys.ring()
+    for _ in range(100):
+        clock.now += 0.001
+        assert await keys.find("k2") is None
     assert held.reads == 2
 
 

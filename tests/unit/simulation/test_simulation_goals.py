@@ -65,6 +65,19 @@ def test_a_goal_that_goes_well_takes_as_long_as_its_tasks_and_people() -> None:
     assert states == [("merge", "Running"), ("merge", "Succeeded")]
 
 
+def test_the_time_before_what_always_runs_is_told_too() -> None:
+    """It needs nothing, and begins when all else has ended."""
+    contract = {
+        "name": "test",
+        "environment": "production",
+        "tasks": _SHIP,
+        "finally": [{"id": "tell", "uses": "fake.quick", "with": {"value": "done"}}],
+    }
+    goal = GoalInput(definition=Contract.model_validate(contract))
+    run = simulate(goal, _planning(), Scenario(), _OPERATIONS)
+    assert run.critical_path == ("look", "ok", "merge", "deploy", "tell")
+
+
 def test_it_says_who_is_asked_about_what_and_what_silence_means() -> None:
     """As policy has it, for the actions as they would run."""
     [asked] = _run().asked
