@@ -179,11 +179,7 @@ class GoalActivities:
                 raise
             if granted:
                 assert given.grant is not None
-                # By each attempt, and kept once: the one that spent it may have died before this.
-                name = f"{this_run()}/{action.task_id}.{action.generation}/spent"
-                await self._append(
-                    action, AuditKind.GRANT_SPENT, name, _names(given.grant), whole=True
-                )
+                await self._spent(action, given.grant)
             if action.undoes is not None:
                 return await self._roll_back(work, action.undoes)
             async with _alive():
@@ -341,6 +337,23 @@ class GoalActivities:
             doing,
         )
 
+    async def _spent(self, action: Action, grant: Grant) -> None:
+        """Say that a grant is spent: by each attempt, and kept once.
+
+        The attempt that spent it may have died before it could say so.
+        """
+        await self._parts.audit.append(
+            AuditEvent(
+                id=f"{this_run()}/{action.task_id}.{action.generation}/spent",
+                time=datetime.now(UTC),
+                kind=AuditKind.GRANT_SPENT,
+                actor="worker",
+                goal_id=action.goal_id,
+                task_id=action.task_id,
+                detail={**_names(grant), "action_digest": action.digest},
+            )
+        )
+
     async def _append(
         self,
         action: Action | Step,
@@ -348,15 +361,12 @@ class GoalActivities:
         name: str,
         detail: dict[str, Json],
         doing: str = "",
-        *,
-        whole: bool = False,
     ) -> None:
-        """Put something about an attempt on record; `whole` where `name` is the whole id."""
         if isinstance(action, Action):
             detail = {**detail, "action_digest": action.digest}
         await self._parts.audit.append(
             AuditEvent(
-                id=name if whole else f"{attempt_id(action, doing)}/{name}",
+                id=f"{attempt_id(action, doing)}/{name}",
                 time=datetime.now(UTC),
                 kind=kind,
                 actor="worker",

@@ -58,7 +58,7 @@ class Settings(Model):
     contracts: tuple[Path, ...] = ()
     """Folders with further contracts; the shipped ones are always known."""
     policy: Path | None = None
-    """A Cedar policy file instead of the shipped one."""
+    """A Cedar policy file instead of the shipped one, or a shipped phase: ``phase:read-only``."""
     identities: Path | None = None
     """The identities file; ``identities.yaml`` in the state folder when unset."""
     docker_host: str = "unix:///var/run/docker.sock"

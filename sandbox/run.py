@@ -145,7 +145,8 @@ class Run:
             return container, await self._engine.call(
                 lambda api: self._begin(api, container, self._files)
             )
-        except NotFound:
+        except (NotFound, Conflict):
+            # Gone, or going: another attempt found it before it ran.
             return None
         except OperationFailed as error:
             await self._engine.remove(container)

@@ -17,6 +17,7 @@ from goalkeeper.cli import (
     keys,
     locks,
     planning,
+    policy,
     simulate,
     stack,
 )
@@ -52,7 +53,9 @@ def _globals(
     ctx.obj = Session(state=state, person=as_person, json=as_json, debug=debug)
 
 
-for part in (stack, keys, bench, goals, control, locks, planning, simulate, approvals, audit):
+for part in (stack, keys, bench, goals, control, locks, planning, simulate, policy):
+    part.register(app)
+for part in (approvals, audit):
     part.register(app)
 
 

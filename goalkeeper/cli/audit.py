@@ -35,7 +35,7 @@ def register(app: typer.Typer) -> None:
     @command(audit, "verify")
     def verify(session: Session) -> None:
         """Recompute the whole log; names the first bad entry if there is one."""
-        found = _open(session).verify()
+        found = open_log(session).verify()
         session.answer(
             found,
             f"the audit log verifies: {found.size} entries, {found.checkpoints} signed "
@@ -51,7 +51,7 @@ def register(app: typer.Typer) -> None:
 
         The proof is JSON, with all that its reader needs to check it.
         """
-        log = _open(session)
+        log = open_log(session)
         index = log.entry(int(entry) if entry.isdigit() else entry).index
         # Always JSON: a proof is for programs, whoever asks for it.
         print(log.prove(index).model_dump_json(indent=2))
@@ -64,7 +64,7 @@ def register(app: typer.Typer) -> None:
         until: _When = None,
     ) -> None:
         """Write entries, a signed checkpoint and a verifier that works offline."""
-        found = _open(session).export(path, since=_zoned(since), until=_zoned(until))
+        found = open_log(session).export(path, since=_zoned(since), until=_zoned(until))
         whole = "the whole log" if found.complete else "a part of the log, each entry with a proof"
         session.answer(found, f"wrote {found.entries} entries to {found.path}: {whole}")
 
@@ -72,7 +72,7 @@ def register(app: typer.Typer) -> None:
 def _list(session: Session, goal: str | None, limit: int) -> None:
     from goalkeeper.cli.render import columns, plain
 
-    entries = list(deque(_open(session).entries(goal_id=goal), maxlen=limit))
+    entries = list(deque(open_log(session).entries(goal_id=goal), maxlen=limit))
     table = columns("#", "TIME", "WHAT", "WHO", "GOAL", "TASK", "DETAIL")
     for entry in entries:
         event = entry.event
@@ -89,7 +89,12 @@ def _list(session: Session, goal: str | None, limit: int) -> None:
     session.answer(entries, table if entries else "no entries")
 
 
-def _open(session: Session) -> "AuditLog":
+def open_log(session: Session) -> "AuditLog":
+    """The audit log, to be read.
+
+    Raises:
+        NotFound: there is none yet.
+    """
     from goalkeeper.audit import AuditLog
     from goalkeeper.domain.errors import NotFound
 

@@ -165,7 +165,7 @@ def _planning(session: Session) -> "RealPlanning":
     from goalkeeper.policy import PolicyEngine
     from goalkeeper.simulation.planning import RealPlanning
 
-    requester, groups = _requester(session)
+    requester, groups = who_asks(session)
     return RealPlanning(
         operations=known_operations(session.settings),
         catalogue=Catalogue.load(session.settings),
@@ -176,7 +176,7 @@ def _planning(session: Session) -> "RealPlanning":
     )
 
 
-def _requester(session: Session) -> "tuple[Requester, tuple[str, ...]]":
+def who_asks(session: Session) -> "tuple[Requester, tuple[str, ...]]":
     """Who would ask: nothing runs, so a name of the identities file is enough, without a token.
 
     Raises:

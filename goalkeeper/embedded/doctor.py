@@ -188,9 +188,18 @@ async def _identities(settings: Settings) -> str:
 
 
 async def _policy(settings: Settings) -> str:
+    from connectors.registry import known_operations
     from goalkeeper.policy import PolicyEngine
+    from goalkeeper.policy.checking import check
+    from goalkeeper.policy.shipped import read_policy
 
     PolicyEngine.load(settings.policy)
+    found = check(*read_policy(settings.policy), known_operations(settings)).problems
+    if found:
+        raise InvalidSettings(
+            f"it has {len(found)} faults, which `goalkeeper policy check` shows; the first is in "
+            f"line {found[0].line}: {found[0].message}"
+        )
     return f"'{settings.policy}' is valid" if settings.policy else "the shipped policy"
 
 

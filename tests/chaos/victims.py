@@ -5,6 +5,7 @@ It restarts nothing: that is the supervisor's part, and under test.
 
 import os
 import signal
+from contextlib import suppress
 
 import psutil
 
@@ -37,7 +38,9 @@ class Victims:
         os.kill(before.pid, signal.SIGKILL)
 
         async def dead() -> bool:
-            return not victim.is_running() or victim.status() == psutil.STATUS_ZOMBIE
+            with suppress(psutil.NoSuchProcess):
+                return not victim.is_running() or victim.status() == psutil.STATUS_ZOMBIE
+            return True
 
         await until(dead, f"the end of {name}")
         return before

@@ -119,8 +119,8 @@ class Goal:
         return await self.handle.query(Holder.view)
 
     async def until(self, condition: Callable[[HolderView], bool]) -> HolderView:
-        """Wait for a condition on it."""
-        async with asyncio.timeout(60):
+        """Wait for a condition on it, longer than a lock waits before it looks by itself."""
+        async with asyncio.timeout(150):
             while True:
                 view = await self.view()
                 if condition(view):
@@ -154,6 +154,6 @@ async def running_stand(address: str, folder: Path, *, cached: int = 100) -> Asy
             activities=[recorder.record, *LockActivities(settings.task_queue).all],
             max_cached_workflows=cached,
         ):
-            yield Stand(client, settings, audit, recorder, pause=0.02 if cached else 0.3)
+            yield Stand(client, settings, audit, recorder, pause=0.02 if cached else 1.0)
     finally:
         await audit.aclose()

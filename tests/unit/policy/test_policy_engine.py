@@ -183,7 +183,7 @@ def test_a_verdict_is_remembered_for_exactly_the_same_question() -> None:
 
 def test_verdicts_are_remembered_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     """A flood of different questions does not fill the worker."""
-    monkeypatch.setattr("goalkeeper.policy._REMEMBERED", 3)
+    monkeypatch.setattr("goalkeeper.policy.engine._REMEMBERED", 3)
     engine = PolicyEngine(EVERYTHING)
     first = engine.judge(question(inputs={"a": 0}))
     for number in range(1, 10):
@@ -228,6 +228,13 @@ def test_a_file_that_is_not_cedar_is_refused(text: str) -> None:
     """With what the parser says."""
     with pytest.raises(InvalidSettings, match="not valid Cedar"):
         PolicyEngine(text)
+
+
+def test_a_condition_that_is_nested_too_deeply_is_refused_with_a_way_out() -> None:
+    """Not with a stack trace of the worker."""
+    many = " || ".join(f'context.contract == "c{n}"' for n in range(2000))
+    with pytest.raises(InvalidSettings, match=r"p\.cedar: .* write a set"):
+        PolicyEngine(f"permit (principal, action, resource) when {{ {many} }};", "p.cedar")
 
 
 def test_a_policy_file_is_read_and_its_version_is_its_digest(tmp_path: Path) -> None:
