@@ -109,11 +109,11 @@ async def test_what_was_lost_is_remembered_over_continue_as_new(stand: Stand) ->
     assert (await goal.until(lambda v: len(v.moves) == 2)).moves == (False, True)
 
 
-async def test_locks_that_nothing_keeps_in_memory_take_the_same_way(
+async def test_locks_replay_from_their_whole_history(
     temporal_server: TemporalServer, tmp_path: Path
 ) -> None:
-    """Each step replays what was before, and a replayer agrees with the whole history."""
-    async with running_stand(temporal_server.address, tmp_path, cached=0) as stand:
+    """A holder that died, a family, a broken lock: a replayer agrees with what was done."""
+    async with running_stand(temporal_server.address, tmp_path) as stand:
         gone, after, child = await stand.holder(), await stand.goal(), await stand.goal(owner="x")
         await after.queued()
         await gone.handle.terminate("out of memory")
