@@ -312,12 +312,13 @@ class AuditLog:
         last_size, last_time, _ = _last_checkpoint(connection) or (0, 0.0, "")
         waited = time.time() - last_time
         due = closing or size - last_size >= self._every_entries or waited >= self._every_seconds
-        self._appended = 0
-        self._look_at = now + self._every_seconds - (0 if due else max(0.0, waited))
         if size > last_size and due:
             connection.execute("BEGIN IMMEDIATE")
             self._sign(connection)
             connection.execute("COMMIT")
+        # Only now: where signing failed, the next commit tries again.
+        self._appended = 0
+        self._look_at = now + self._every_seconds - (0 if due else max(0.0, waited))
 
 
 def _append(
